@@ -1,0 +1,77 @@
+"""lmkit: train, measure and sample language models from plain text.
+
+>>> import lmkit
+>>> story = "the old fox ran .\\nthe old owl sat .\\n" * 60
+>>> model = lmkit.train(story, order=3, holdout=0)
+>>> round(lmkit.perplexity(model, "the old fox ran .").perplexity, 2)
+1.13
+>>> print(lmkit.generate(model, "the old owl", temperature=0)[0])
+the old owl sat .
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lmkit.version import __version__
+
+if TYPE_CHECKING:
+    from lmkit.bundle import load as load
+    from lmkit.bundle import save as save
+    from lmkit.errors import DivergedError as DivergedError
+    from lmkit.errors import InputError as InputError
+    from lmkit.errors import LmkitError as LmkitError
+    from lmkit.errors import LmkitWarning as LmkitWarning
+    from lmkit.errors import ModelFormatError as ModelFormatError
+    from lmkit.errors import ResourceError as ResourceError
+    from lmkit.errors import UsageError as UsageError
+    from lmkit.evaluation import Evaluation as Evaluation
+    from lmkit.evaluation import perplexity as perplexity
+    from lmkit.generation import Sample as Sample
+    from lmkit.generation import generate as generate
+    from lmkit.model import LanguageModel as LanguageModel
+    from lmkit.model import State as State
+    from lmkit.ngram.arpa import write_arpa as write_arpa
+    from lmkit.ngram.model import NgramModel as NgramModel
+    from lmkit.rnn.model import RnnModel as RnnModel
+    from lmkit.text.corpus import Corpus as Corpus
+    from lmkit.text.tokenizer import Tokenizer as Tokenizer
+    from lmkit.text.vocabulary import Vocabulary as Vocabulary
+    from lmkit.training import train as train
+
+# Imported when first asked for: `lmkit --help` needs none of it, and the n-gram path does not need torch.
+_PLACES = {
+    "DivergedError": "errors",
+    "InputError": "errors",
+    "LmkitError": "errors",
+    "LmkitWarning": "errors",
+    "ModelFormatError": "errors",
+    "ResourceError": "errors",
+    "UsageError": "errors",
+    "Corpus": "text.corpus",
+    "Evaluation": "evaluation",
+    "LanguageModel": "model",
+    "NgramModel": "ngram.model",
+    "RnnModel": "rnn.model",
+    "Sample": "generation",
+    "State": "model",
+    "Tokenizer": "text.tokenizer",
+    "Vocabulary": "text.vocabulary",
+    "generate": "generation",
+    "load": "bundle",
+    "perplexity": "evaluation",
+    "save": "bundle",
+    "train": "training",
+    "write_arpa": "ngram.arpa",
+}
+
+__all__ = ["__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
+    return getattr(import_module(f"lmkit.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""`python -m lmkit` is the command line."""
+
+from lmkit.cli.main import main
+
+if __name__ == "__main__":
+    main()

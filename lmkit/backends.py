@@ -1,0 +1,63 @@
+"""The kinds of model that there are, each with its options and how it is trained, loaded when it is asked for.
+
+An installed package adds one by the entry-point group `lmkit.backends`, whose entries are `Backend` objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from lmkit.config import NgramConfig, RnnConfig
+from lmkit.model import LanguageModel
+from lmkit.registry import Registry
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One kind of model: its options, and the places `module:attribute` of its class and its training function.
+
+    The function is called as train(ids, tokenizer=, config=, valid=, report=, log=) and gives the model: `ids` and
+    `valid` are streams (T,) int32 with `</s>` at line ends (`valid` may be None), `report` takes lines for the user
+    and `log` dictionaries for the learning curve.
+    """
+
+    name: str
+    config: type[Any]
+    model_place: str
+    train_place: str
+
+    @property
+    def model(self) -> type[LanguageModel]:
+        """The class, imported now."""
+        model: type[LanguageModel] = _load(self.model_place)
+        return model
+
+    @property
+    def train(self) -> Callable[..., LanguageModel]:
+        """The training function, imported now."""
+        function: Callable[..., LanguageModel] = _load(self.train_place)
+        return function
+
+
+def _load(place: str) -> Any:
+    module, attribute = place.split(":")
+    return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class UniformConfig:
+    """There is nothing to choose."""
+
+
+NGRAM = Backend("ngram", NgramConfig, "lmkit.ngram.model:NgramModel", "lmkit.ngram.train:train")
+RNN = Backend("rnn", RnnConfig, "lmkit.rnn.model:RnnModel", "lmkit.rnn.train:train")
+UNIFORM = Backend("uniform", UniformConfig, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
+
+BACKENDS = Registry(
+    "lmkit.backends",
+    "backend",
+    {"ngram": "lmkit.backends:NGRAM", "rnn": "lmkit.backends:RNN", "uniform": "lmkit.backends:UNIFORM"},
+)

@@ -1,0 +1,171 @@
+"""The model folder: everything that a model is, in files that are there whole or not at all.
+
+    config.json         format version, backend, options, signature, training summary
+    tokenizer.json      the tokenizer          vocab.txt          its tokens, one a line
+    model.safetensors   every array            metrics.jsonl      the learning curve
+    splits.json         what was held out      valid.txt, test.txt  those lines themselves
+    manifest.json       size and sha256 of each file; written last
+
+Loading runs no code from the folder, and trusts no number in it before it is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmkit.backends import BACKENDS
+from lmkit.errors import ModelFormatError, UsageError
+from lmkit.files import atomic_folder, read_json, sha256, write_json, write_text
+from lmkit.model import LanguageModel
+from lmkit.tensors import read_tensors, write_tensors
+from lmkit.text.tokenizer import load_tokenizer
+from lmkit.version import __version__
+
+FORMAT = 1
+DEFAULT = "lmkit-model"
+_ALWAYS_HASHED = 1 << 24  # larger files are compared by size alone, so that opening takes no time
+_REQUIRED = ("config.json", "tokenizer.json", "vocab.txt", "model.safetensors")
+
+
+@dataclass
+class Record:
+    """What is kept beside the model itself.
+
+    Attributes:
+        options: every option of the training, resolved.
+        summary: what came of it.
+        metrics: the learning curve, one dictionary a point.
+        splits: what was held out.
+        held_out: the lines themselves, by file name.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    splits: dict[str, Any] = field(default_factory=dict)
+    held_out: dict[str, bytes] = field(default_factory=dict)
+
+
+def default_path() -> Path:
+    """Give the folder used where none is named: LMKIT_MODEL, or `lmkit-model` here."""
+    return Path(os.environ.get("LMKIT_MODEL") or DEFAULT)
+
+
+def save(
+    model: LanguageModel, path: str | os.PathLike[str], *, force: bool = False, record: Record | None = None
+) -> None:
+    """Write a model folder, whole or not at all.
+
+    Raises:
+        UsageError: it exists already and `force` is off.
+        ResourceError: it cannot be written.
+    """
+    record = record or Record()
+    with atomic_folder(Path(path), force=force) as folder:
+        config = {
+            "format": FORMAT,
+            "lmkit": __version__,
+            "backend": model.backend,
+            "signature": model.signature(),
+            "model": model.config(),
+            "options": record.options,
+            "summary": record.summary,
+        }
+        write_json(folder / "config.json", config)
+        model.tokenizer.save(folder)
+        write_tensors(folder / "model.safetensors", model.arrays())
+        write_text(folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in record.metrics))
+        write_json(folder / "splits.json", record.splits)
+        for name, lines in record.held_out.items():
+            (folder / name).write_bytes(lines)
+        _write_manifest(folder, (file.name for file in sorted(folder.iterdir())))
+
+
+def load(path: str | os.PathLike[str] | None = None, *, verify: bool | None = None) -> LanguageModel:
+    """Open a model folder.
+
+    Args:
+        path: The folder; `default_path()` if not given.
+        verify: Whether to compare every file's sha256; if not given, those of small files.
+
+    Raises:
+        UsageError: there is no such folder.
+        ModelFormatError: it is damaged, unsafe, incomplete or of a newer version.
+    """
+    folder = check(path, verify=verify)
+    config = read_config(folder)
+    try:
+        backend = BACKENDS[config["backend"]]
+    except UsageError as error:
+        raise ModelFormatError(f"{folder / 'config.json'}: {error}") from None
+    tokenizer = load_tokenizer(folder)
+    arrays = read_tensors(folder / "model.safetensors")
+    model: LanguageModel = backend.model.from_arrays(config["model"], arrays, tokenizer)
+    return model
+
+
+def check(path: str | os.PathLike[str] | None = None, *, verify: bool | None = None) -> Path:
+    """Compare a model folder with its manifest, and give its path.
+
+    Raises:
+        UsageError, ModelFormatError: see `load`.
+    """
+    folder = default_path() if path is None else Path(path)
+    if not folder.exists():
+        raise UsageError(f"{folder}: there is no model; make one first: lmkit train corpus.txt -o {folder}")
+    if not folder.is_dir():
+        kind = (
+            "a pickle can run code and is never read"
+            if folder.suffix in (".pt", ".pkl", ".bin")
+            else "not one file"
+        )
+        raise ModelFormatError(f"{folder}: a model is a folder made by `lmkit train`, {kind}")
+    manifest = read_json(folder / "manifest.json")
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not set(_REQUIRED) <= set(files):
+        raise ModelFormatError(f"{folder / 'manifest.json'}: does not list the files of a model")
+    for name, entry in files.items():
+        file = folder / name
+        if Path(name).name != name or file.is_symlink() or not isinstance(entry, dict):
+            raise ModelFormatError(f"{folder / 'manifest.json'}: {name!r} is no plain file of this folder")
+        size = file.stat().st_size if file.is_file() else -1
+        if size != entry.get("bytes"):
+            found = "missing" if size < 0 else f"{size} bytes, not {entry.get('bytes')}"
+            raise ModelFormatError(f"{file}: {found}; the model is damaged, train or copy it again")
+        wanted = verify if verify is not None else size <= _ALWAYS_HASHED
+        if wanted and sha256(file) != entry.get("sha256"):
+            raise ModelFormatError(
+                f"{file}: its content has changed since it was written; train or copy it again"
+            )
+    return folder
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """Read `config.json` of a model folder.
+
+    Raises:
+        ModelFormatError: it is not one, or of a newer version.
+    """
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+        raise ModelFormatError(f"{folder / 'config.json'}: names no format version")
+    if config["format"] > FORMAT:
+        raise ModelFormatError(
+            f"{folder}: written by lmkit {config.get('lmkit')} in format {config['format']}; this is lmkit "
+            f"{__version__}, which reads formats up to {FORMAT}: pip install -U lmkit"
+        )
+    if not isinstance(config.get("backend"), str) or not isinstance(config.get("model"), dict):
+        raise ModelFormatError(f"{folder / 'config.json'}: names no backend or no model")
+    return config
+
+
+def _write_manifest(folder: Path, names: Iterable[str]) -> None:
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names
+    }
+    write_json(folder / "manifest.json", {"files": files})

@@ -1,0 +1,66 @@
+"""`lmkit info`."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import click
+
+EPILOG = """
+\b
+Examples:
+  lmkit info
+  lmkit info -m my-rnn --json
+  lmkit info --verify              compare every file with its checksum
+"""
+
+
+@click.command("info", epilog=EPILOG)
+@click.option("-m", "--model", metavar="DIR", help="Model folder  [LMKIT_MODEL or lmkit-model]")
+@click.option("--verify", is_flag=True, help="Read every file and compare its checksum.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(model: str | None, verify: bool, as_json: bool) -> None:
+    """Describe a model folder: what it is, how it was made, how large it is."""
+    from lmkit.bundle import check, read_config
+    from lmkit.files import read_json
+    from lmkit.tensors import read_tensors
+
+    folder = check(model, verify=verify or None)
+    config = read_config(folder)
+    arrays = read_tensors(folder / "model.safetensors")
+    splits = read_json(folder / "splits.json")
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    parameters = sum(array.size for array in arrays.values())
+    if as_json:
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        facts = {
+            **config,
+            "path": str(folder),
+            "bytes": size,
+            "arrays": shapes,
+            "splits": splits,
+            "schema": 1,
+        }
+        click.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    click.echo(f"model        {folder} ({size:,} bytes, written by lmkit {config['lmkit']})")
+    click.echo(f"signature    {config['signature']}")
+    if "level" in arrays:
+        level = arrays["level"]
+        grams = "  ".join(f"{n}: {int(b - a):,}" for n, (a, b) in enumerate(pairwise(level), start=1))
+        click.echo(f"n-grams      {grams}")
+    else:
+        click.echo(f"parameters   {parameters:,}")
+    click.echo(
+        f"made of      {', '.join(splits.get('sources', [])) or 'unknown'} ({splits.get('lines', 0):,} lines)"
+    )
+    click.echo(
+        f"held out     {splits.get('valid_lines', 0):,} lines for validation, {splits.get('test_lines', 0):,} for test"
+    )
+    valid = config.get("summary", {}).get("valid")
+    if valid:
+        click.echo(f"validation   perplexity {valid['perplexity']:.4f}")
+    click.echo(f"trained in   {config.get('summary', {}).get('seconds', 0):,} s")
+    options = ", ".join(f"{k}={v}" for k, v in config.get("options", {}).items() if v is not None)
+    click.echo(f"options      {options}")

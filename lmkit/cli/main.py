@@ -1,0 +1,136 @@
+"""The command `lmkit`: finds the subcommand, and turns every failure into a message and an exit code.
+
+0 ok; 1 a bug; 2 usage; 3 bad input text; 4 bad model folder; 5 disk, memory or device; 6 training diverged;
+130 interrupted; 141 the reader of a pipe has gone; 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from lmkit.errors import LmkitError, LmkitWarning
+from lmkit.version import __version__
+
+COMMANDS = {
+    "train": "Train a model on text.",
+    "ppl": "Measure the perplexity of a model.",
+    "generate": "Write text with a model.",
+    "export": "Write a model in a format of other tools.",
+    "info": "Describe a model folder.",
+}
+EXAMPLES = """
+\b
+Examples:
+  lmkit train corpus.txt                        an n-gram model; holds out lines to measure on
+  lmkit ppl                                     its perplexity on the held-out test lines
+  lmkit generate --prefix "once upon"           text from it
+  lmkit train corpus.txt --backend rnn --budget 10m -o my-rnn
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports the file of a command only when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"lmkit.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lmkit")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Train, measure and sample language models from plain text."""
+    ctx.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]  # wherever it stands
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # text is UTF-8 whatever the locale says
+            stream.reconfigure(
+                encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict"
+            )
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", LmkitWarning)
+    previous = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = _run(arguments, debug)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    sys.exit(code)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        cli.main(arguments, prog_name="lmkit", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return 130
+    except _Terminated:
+        _say("terminated")
+        return 143
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # so that nothing is flushed into it at exit
+        return 141
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, LmkitError):
+            _say(f"error: {error}")
+            return error.exit_code
+        if isinstance(error, MemoryError):
+            _say(f"error: out of memory ({error}); use less text, a lower --order or a smaller model")
+            return 5
+        _say(
+            f"error: {type(error).__name__}: {error}\nThis is a bug in lmkit; run again with --debug and report it."
+        )
+        return 1
+    return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminated(number: int, frame: Any) -> NoReturn:
+    raise _Terminated
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    _say(f"warning: {message}")
+
+
+def _say(text: str) -> None:
+    click.echo(f"lmkit: {text}", err=True)

@@ -1,0 +1,191 @@
+"""Every option, once: frozen dataclasses from which flags, TOML keys and keyword arguments are made.
+
+The name of a field is the name of the keyword (`vocab_size`), of the TOML key, and with dashes of the flag
+(`--vocab-size`). An unknown key is an error with a suggestion.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lmkit.errors import UsageError, did_you_mean
+
+C = TypeVar("C")
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """Declare a field with its help text and its range (both ends allowed)."""
+    return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """How text becomes tokens."""
+
+    tokenizer: str = option("auto", "auto, word, char, byte, bpe, or the name of an installed plug-in")
+    min_count: int = option(1, "words rarer than this become <unk>", low=1)
+    vocab_size: int | None = option(None, "keep at most this many words, the most frequent", low=1)
+    vocab: str | None = option(None, "a file of the words to know; all others become <unk>")
+    specials: str = option(
+        "error", "what a literal <s> or </s> in a text is", choices=("error", "skip", "unk")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NgramConfig:
+    """Interpolated modified Kneser-Ney (Chen & Goodman 1998)."""
+
+    order: int = option(5, "the longest n-gram, in tokens", low=1, high=32)
+    prune: tuple[int, ...] = option(
+        (), "drop n-grams met at most this often, per order (the last repeats): 0,0,1"
+    )
+    limit_vocab: str | None = option(
+        None, "a file of words; n-grams with any other are dropped after counting"
+    )
+    interpolate_unigrams: bool = option(True, "mix unigrams with the uniform distribution")
+    discount_fallback: tuple[float, ...] = option(
+        (0.5, 1.0, 1.5), "discounts of an order whose counts are too few to estimate them"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RnnConfig:
+    """A recurrent network trained by truncated back-propagation through time."""
+
+    cell: str = option("lstm", "the recurrence", choices=("rnn", "gru", "lstm", "mlp"))
+    num_layers: int = option(2, "recurrent layers", low=1, high=16)
+    hidden_size: int | None = option(None, "units per layer; chosen by the text if not given", low=1)
+    embedding_size: int | None = option(None, "size of word vectors; as hidden_size if not given", low=1)
+    activation: str = option("tanh", "for the cells rnn and mlp", choices=("tanh", "relu", "sigmoid"))
+    dropout: float = option(0.3, "share of units silenced in training", low=0.0, high=0.95)
+    tie_weights: bool = option(True, "use the embedding as the output layer")
+    init: str = option(
+        "uniform", "initialisation of the weights", choices=("uniform", "normal", "xavier", "orthogonal")
+    )
+    batch_size: int | None = option(None, "streams read side by side; chosen by the text if not given", low=1)
+    bptt: int | None = option(
+        None, "steps of back-propagation through time; chosen by the text if not given", low=1
+    )
+    learning_rate: float = option(4e-3, "peak of the schedule", low=0.0)
+    weight_decay: float = option(0.05, "pull of the matrices towards zero (AdamW)", low=0.0)
+    grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
+    budget: str | None = option(None, "time for training, such as 90s, 10m or 1h (10m if no --epochs)")
+    epochs: float | None = option(None, "passes over the text, instead of a time", low=0.0)
+    patience: int = option(5, "measurements without a better validation before it stops; 0 is off", low=0)
+    device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
+    threads: int | None = option(None, "CPU threads; all cores if not given", low=1)
+    seed: int = option(0, "of weights, dropout and order", low=0)
+
+
+def make(cls: type[C], values: Mapping[str, Any], where: str = "options") -> C:
+    """Make a config of given values, each checked against its field.
+
+    Raises:
+        UsageError: a key is unknown, or a value is of the wrong type or out of its range.
+
+    >>> make(NgramConfig, {"order": 3}).order
+    3
+    """
+    assert dataclasses.is_dataclass(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    checked = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise UsageError(f"{where}: there is no option {key!r}; {did_you_mean(key, fields)}")
+        checked[key] = _check(f"{where}: {key}", value, hints[key], fields[key].metadata)
+    return cls(**checked)
+
+
+def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and types.NoneType in kinds:
+        return None
+    kind = next(k for k in kinds if k is not types.NoneType)
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        if isinstance(value, str):
+            value = value.replace(",", " ").split()
+        if not isinstance(value, list | tuple):
+            value = [value]
+        return tuple(_check(where, item, inner, {"low": 0}) for item in value)
+    try:
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError
+        if kind in (int, float) and isinstance(value, bool):
+            raise ValueError
+        converted = kind(value)
+        if kind is int and converted != float(value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(
+            f"{where}: {value!r} is not {'a whole number' if kind is int else f'a {kind.__name__}'}"
+        ) from None
+    low, high, choices = (limits.get(name) for name in ("low", "high", "choices"))
+    if choices and converted not in choices:
+        raise UsageError(f"{where}: {value!r} is not known; {did_you_mean(str(value), choices)}")
+    inside = not isinstance(converted, int | float) or (
+        converted == converted and (low is None or converted >= low) and (high is None or converted <= high)
+    )
+    if not inside:
+        limit = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        raise UsageError(f"{where}: {value!r} is out of range; give a number {limit}")
+    return converted
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of options.
+
+    Raises:
+        UsageError: it cannot be read, or is no TOML.
+    """
+    try:
+        if path.stat().st_size > 1 << 20:
+            raise UsageError(f"{path}: over a megabyte; that is no file of options")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path}: cannot be read as TOML: {error}") from error
+
+
+def options_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    """Give each field of a config with its type, for the command line."""
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        yield f, hints[f.name]
+
+
+def seconds(text: str | float) -> float:
+    """Read a span of time: `90`, `90s`, `10m`, `1.5h`.
+
+    Raises:
+        UsageError: it is no such span, or not above zero.
+
+    >>> seconds("10m")
+    600.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number = str(text).strip().lower()
+    scale = units.get(number[-1:], 0.0)
+    try:
+        span = float(number[:-1]) * scale if scale else float(number)
+    except ValueError:
+        span = -1.0
+    if not 0 < span < float("inf"):
+        raise UsageError(f"{text!r} is no span of time; write it as 90s, 10m or 1.5h")
+    return span

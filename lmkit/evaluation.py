@@ -1,0 +1,174 @@
+r"""Perplexity, measured in one pass and reported with everything that a reader needs to trust it.
+
+    cross-entropy  H = -1/T sum log p(token)        perplexity = exp H        bits per byte = H T / (bytes ln 2)
+
+T counts every token that is predicted: words (or characters, ...) and one `</s>` a line. Perplexities compare only
+on the same tokens; bits per byte compare across tokenizers, because ``\n`` is the byte that `</s>` stands for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from lmkit.model import LanguageModel
+from lmkit.text.corpus import Corpus, PathLike
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one pass over a text found. Sums are natural logarithms in float64.
+
+    Attributes:
+        logprob: sum of log p over all tokens, unknown words scored as `<unk>`.
+        logprob_oov: the part of it that belongs to unknown words.
+        tokens, oov, lines, words, characters, bytes: counts; a line end is a token, a character and a byte.
+        open_vocabulary: whether the model gives every text a probability, so that bytes may be compared.
+        signature: the protocol, to be quoted with the number.
+    """
+
+    logprob: float
+    logprob_oov: float
+    tokens: int
+    oov: int
+    lines: int
+    words: int
+    characters: int
+    bytes: int
+    open_vocabulary: bool
+    signature: str
+
+    @property
+    def cross_entropy(self) -> float:
+        """Nats per token."""
+        return -self.logprob / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(cross_entropy), unknown words scored as `<unk>`: 1 is perfect."""
+        return _exp(self.cross_entropy)
+
+    @property
+    def perplexity_without_oov(self) -> float:
+        """The same with unknown words left out of both sums; not a number where all are unknown."""
+        known = self.tokens - self.oov
+        return _exp(-(self.logprob - self.logprob_oov) / known) if known else math.nan
+
+    @property
+    def oov_rate(self) -> float:
+        """Share of the tokens that are unknown."""
+        return self.oov / self.tokens
+
+    @property
+    def bits_per_token(self) -> float:
+        """Bits per token."""
+        return self.cross_entropy / math.log(2)
+
+    @property
+    def bits_per_word(self) -> float:
+        """Bits per word between white space; not a number in a text of blank lines."""
+        return self.bits_per_token * self.tokens / self.words if self.words else math.nan
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """Bits per character, line ends counted; undefined (None) where unknown words hide what they are."""
+        return self.bits_per_token * self.tokens / self.characters if self._comparable else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits per byte of UTF-8, line ends counted; undefined (None) where unknown words hide what they are."""
+        return self.bits_per_token * self.tokens / self.bytes if self._comparable else None
+
+    @property
+    def _comparable(self) -> bool:
+        return self.open_vocabulary or self.oov == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give every number by name, for JSON; what is infinite or undefined is None."""
+        derived = (
+            "perplexity", "perplexity_without_oov", "cross_entropy", "bits_per_token", "bits_per_word",
+            "bits_per_character", "bits_per_byte", "oov_rate",
+        )  # fmt: skip
+        stored = [f.name for f in fields(self) if f.name not in ("signature", "open_vocabulary")]
+        values = {name: getattr(self, name) for name in (*derived, *stored)}
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        return {**finite, "signature": self.signature, "schema": SCHEMA}
+
+
+def perplexity(
+    model: LanguageModel,
+    text_or_path: str | PathLike | Iterable[PathLike] | Corpus,
+    *,
+    report: Callable[[int], None] = lambda tokens: None,
+) -> Evaluation:
+    """Measure a model on a text: a path, several paths, or the text itself.
+
+    Args:
+        model: Any language model.
+        text_or_path: See `Corpus.of`.
+        report: Receives the number of tokens after each block.
+
+    Raises:
+        InputError: the text is empty or cannot be read as text.
+
+    >>> from lmkit.text.byte import ByteTokenizer
+    >>> from lmkit.uniform import UniformModel
+    >>> result = perplexity(UniformModel(tokenizer=ByteTokenizer()), "fox")
+    >>> result.tokens, round(result.perplexity), round(result.bits_per_byte, 3)
+    (4, 257, 8.006)
+    """
+    corpus = Corpus.of(text_or_path)
+    corpus = Corpus(corpus.sources, raw=model.tokenizer.raw)
+    counts = np.zeros(4, np.int64)
+
+    def counted() -> Iterator[bytes]:
+        for block in corpus.blocks():
+            counts[:] += _count(block)
+            yield block
+
+    logprob = logprob_oov = 0.0
+    tokens = oov = 0
+    state = None
+    for ids in model.tokenizer.encode_blocks(counted(), oov=-1):
+        unknown = ids < 0
+        logprobs, state = model.score_ids(np.maximum(ids, 0), state)
+        logprob += float(logprobs.sum(dtype=np.float64))
+        logprob_oov += float(logprobs[unknown].sum(dtype=np.float64))
+        tokens += len(ids)
+        oov += int(unknown.sum())
+        report(tokens)
+    lines, words, characters, size = (int(count) for count in counts)
+    return Evaluation(
+        logprob=logprob,
+        logprob_oov=logprob_oov,
+        tokens=tokens,
+        oov=oov,
+        lines=lines,
+        words=words,
+        characters=characters,
+        bytes=size,
+        open_vocabulary=model.tokenizer.unk == "none",
+        signature=model.signature(),
+    )
+
+
+def _count(block: bytes) -> tuple[int, int, int, int]:
+    """Count lines, words, characters and bytes of whole lines."""
+    data = np.frombuffer(block, np.uint8)
+    space = (data == 32) | ((data >= 9) & (data <= 13)) | (data == 0)
+    words = int((space[1:] & ~space[:-1]).sum())  # a block ends in a line end, so every word ends inside it
+    continuation = int(((data & 0xC0) == 0x80).sum())
+    return block.count(b"\n"), words, len(data) - continuation, len(data)
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,196 @@
+"""Writing files so that they are there whole or not at all.
+
+Every file that lmkit keeps is written here: into a temporary place beside the target, synced, then renamed.
+A crash at any moment leaves the old content or the new, never a mixture.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lmkit.errors import ModelFormatError, ResourceError, UsageError
+
+_CHUNK = 1 << 20
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8 with `\\n` line ends and sync it to the disk."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file for people to read: indented, keys in the order given, no NaN."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, max_bytes: int = 1 << 28) -> Any:
+    """Read a JSON file that may be hostile: size capped, duplicate keys, NaN and deep nesting refused.
+
+    Raises:
+        ModelFormatError: the file is missing or is not such a JSON file.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            raise ValueError("a key stands twice")
+        return dict(pairs)
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    try:
+        if path.stat().st_size > max_bytes:
+            raise ModelFormatError(f"{path}: {path.stat().st_size} bytes is too large for such a file")
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ModelFormatError):
+            raise
+        raise ModelFormatError(f"{path}: cannot be read as JSON: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Give the SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Refuse, before any work is done, a folder that could not be written in the end.
+
+    Raises:
+        UsageError: it exists and `force` is off, or it is something that is not a folder of ours.
+        ResourceError: the folder above is missing or cannot be written.
+    """
+    parent = path.absolute().parent
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise UsageError(f"{path}: exists and is not a folder; give another place with -o")
+    if path.exists():
+        ours = (path / "config.json").exists() or not any(path.iterdir())
+        if not force:
+            raise UsageError(
+                f"{path}: exists already; give another place with -o DIR, or --force to replace it"
+            )
+        if not ours:
+            raise UsageError(
+                f"{path}: is a folder that holds something else than a model; give another place"
+            )
+    if not parent.is_dir():
+        raise ResourceError(f"{parent}: there is no such folder; make it first (mkdir -p)")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ResourceError(f"{parent}: cannot be written; choose another place with -o DIR")
+
+
+@contextmanager
+def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends well, and goes when it does not.
+
+    Raises:
+        UsageError, ResourceError: see `check_target`; ResourceError as well where the disk is full.
+    """
+    check_target(path, force=force)
+    parent = path.absolute().parent
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=parent))
+    retired = building.with_name(building.name + "-old")
+    try:
+        yield building
+        building.chmod(0o777 & ~_umask())
+        for file in building.rglob("*"):
+            _sync(file)
+        _sync(building)
+        if path.exists():
+            path.rename(retired)
+        try:
+            building.rename(path)
+        except OSError as error:
+            if retired.exists():
+                _put_back(retired, path, error)
+            raise
+        _sync(parent)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        if path.exists():  # else the old content could not be put back, and is all there is
+            shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: Path, opener: Callable[[Path], Any] = lambda p: p.open("wb")) -> Iterator[Any]:
+    """Open a file for writing that takes its name only when the block ends well.
+
+    A target that is not a regular file (a pipe, `/dev/stdout`) is written through, never renamed over.
+    """
+    try:
+        special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; name a file")
+        if special:
+            with opener(path) as file:
+                yield file
+            return
+        building = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        try:
+            with opener(building) as file:
+                yield file
+            _sync(building)
+            building.replace(path.resolve())
+        finally:
+            building.unlink(missing_ok=True)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise disk_error(error, path) from error
+
+
+def disk_error(error: OSError, path: Path) -> ResourceError:
+    """Say in the user's terms why a file could not be written."""
+    cures = {
+        errno.ENOSPC: "the disk is full; free some space or choose another place",
+        errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+        errno.EACCES: "no permission to write there; choose another place",
+        errno.EROFS: "the file system is read-only; choose another place",
+        errno.ENOENT: "there is no such folder; make it first (mkdir -p)",
+    }
+    return ResourceError(f"{path}: cannot be written: {cures.get(error.errno or 0, error.strerror or error)}")
+
+
+def _put_back(retired: Path, path: Path, cause: OSError) -> None:
+    try:
+        retired.rename(path)
+    except OSError:
+        raise ResourceError(
+            f"{path}: cannot be written ({cause.strerror}); its old content is in {retired}"
+        ) from cause
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder to the disk, so that a rename after it cannot overtake its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    """Read the process's umask; the system offers no call that only reads it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

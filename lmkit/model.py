@@ -1,0 +1,140 @@
+r"""The contract that every language model keeps, whatever it is made of.
+
+A language model gives a text a probability, token after token (the chain rule):
+
+    log p(w_1 ... w_T) = sum over t of log p(w_t | w_1 ... w_{t-1})
+
+Two simplifications make that tractable. The Markov assumption keeps the last n - 1 tokens (the n-gram model); a
+latent state h_t = update(h_{t-1}, w_t) stands for all of them (the recurrent network). Both are the same to a caller:
+`step` takes a state and a token to the next state, `next_logprobs` predicts from a state.
+
+>>> import numpy as np
+>>> from lmkit.text.character import CharTokenizer
+>>> from lmkit.text.vocabulary import Vocabulary
+>>> from lmkit.uniform import UniformModel
+>>> model = UniformModel(tokenizer=CharTokenizer(vocab=Vocabulary.from_tokens("ab")))
+>>> state = model.start()
+>>> np.exp(model.next_logprobs(state)).round(2).tolist()  # <unk>, <s>, </s>, a, b
+[[0.25, 0.0, 0.25, 0.25, 0.25]]
+>>> round(float(model.score(["ab", ""]).sum()), 4)  # four tokens: a b </s> </s>
+-5.5452
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.version import __version__
+
+Context = Literal["line", "stream"]
+
+
+class State(Protocol):
+    """What a model remembers at B positions: a plain value that nothing changes in place."""
+
+    def __len__(self) -> int:
+        """Give B."""
+        ...
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Self:
+        """Give the state of some of the positions, in the order given, repetitions allowed."""
+        ...
+
+
+class LanguageModel(ABC):
+    """Probabilities of texts: arrays are numpy, log-probabilities natural logarithms in float32.
+
+    Attributes:
+        backend: the name under which models of this kind are saved.
+        context: how far the model looks back by default: `line` forgets at a line end, `stream` remembers.
+        tokenizer: text to ids and back; V is the size of its vocabulary.
+    """
+
+    backend: ClassVar[str]
+    context: ClassVar[Context]
+    tokenizer: Tokenizer
+
+    @abstractmethod
+    def start(self, batch_size: int = 1) -> State:
+        """Give the state at the start of a text, B times."""
+
+    @abstractmethod
+    def step(self, state: Any, tokens: np.ndarray) -> State:
+        """Give the state after one more token (B,) at each position; `state` stays as it was.
+
+        After `</s>` (2) it is the state at the start of the next line.
+        """
+
+    @abstractmethod
+    def next_logprobs(self, state: Any) -> np.ndarray:
+        """Give log p of every token (B, V) after a state; `<s>` has minus infinity, exp sums to one."""
+
+    def score_ids(self, ids: np.ndarray, state: Any | None = None) -> tuple[np.ndarray, State]:
+        """Give log p of each token (T,) of a text, and the state after it, to go on from.
+
+        This is the plain definition, a step a token; models have faster ones that agree with it.
+        """
+        state = self.start() if state is None else state
+        logprobs = np.empty(len(ids), np.float32)
+        for t, token in enumerate(ids):
+            logprobs[t] = self.next_logprobs(state)[0, token]
+            state = self.step(state, np.array([token]))
+        return logprobs, state
+
+    def score(self, lines: str | Iterable[str], state: Any | None = None) -> np.ndarray:
+        """Give log p of each token (T,) of some lines, the `</s>` of each line included.
+
+        Args:
+            lines: Lines without their ends, or one line.
+            state: Where to begin; the start of a text if not given.
+        """
+        lines = [lines] if isinstance(lines, str) else lines
+        return self.score_ids(self.tokenizer.encode_lines(lines), state)[0]
+
+    def protocol(self) -> dict[str, str]:
+        """Give what the signature of a number must say about this kind of model beside the common fields."""
+        return {}
+
+    def signature(self) -> str:
+        """Give the line that pins how a number was made: version, model, tokens, unknown words, context.
+
+        >>> from lmkit.text.byte import ByteTokenizer
+        >>> from lmkit.uniform import UniformModel
+        >>> UniformModel(tokenizer=ByteTokenizer()).signature()
+        'lmkit:...|backend:uniform|tok:byte|vocab:258|unk:none|context:line|eos:yes'
+        """
+        pinned = {
+            "lmkit": __version__,
+            "backend": self.backend,
+            **self.protocol(),
+            "tok": self.tokenizer.kind,
+            "vocab": str(len(self.tokenizer.vocab)),
+            "unk": self.tokenizer.unk,
+            "context": self.context,
+            "eos": "yes",
+        }
+        return "|".join(f"{name}:{value}" for name, value in pinned.items())
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Give what is needed beside arrays and tokenizer to make this model again, as JSON values."""
+
+    @abstractmethod
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Give every array of the model by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(
+        cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], tokenizer: Tokenizer
+    ) -> Self:
+        """Make a model of what `config` and `arrays` gave.
+
+        Raises:
+            ModelFormatError: they do not fit together.
+        """

@@ -1,0 +1,79 @@
+"""ARPA files: the exchange format of n-gram models, read by KenLM, SRILM, Kaldi and every decoder.
+
+A header with the number of n-grams of each order, then a section for each: log10 probability, TAB, the words, TAB,
+log10 backoff (left out for the highest order). Numbers are written in the fewest digits that give the same float32.
+Words may hold no white space, so a model of characters writes the space as U+2581, as subword tools do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lmkit.files import atomic_file
+from lmkit.ngram import kernels
+from lmkit.ngram.model import NgramModel
+from lmkit.text.vocabulary import Vocabulary
+
+_BUFFER_BYTES = 1 << 24
+_NUMBERS = 48  # bytes that two numbers and the separators take at most
+_ESCAPES = {
+    " ": "\u2581",
+    "\u2581": "<U+2581>",
+    "\t": "<0x09>",
+    "\r": "<0x0D>",
+    "\0": "<0x00>",
+    "\v": "<0x0B>",
+    "\f": "<0x0C>",
+}
+
+
+def write_arpa(model: NgramModel, path: Path) -> None:
+    """Write a model as an ARPA file, compressed if the name ends in `.gz`.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+
+    def opener(target: Path) -> object:
+        import gzip
+
+        return gzip.open(target, "wb", compresslevel=6) if path.suffix == ".gz" else target.open("wb")
+
+    with atomic_file(path, opener) as file:
+        for piece in arpa_pieces(model):
+            file.write(piece)
+
+
+def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
+    """Give the bytes of an ARPA file, piece by piece."""
+    trie = model.trie
+    vocab = printable(model.tokenizer.vocab)
+    names = np.frombuffer(vocab.data, np.uint8)
+    longest = int(np.diff(vocab.offsets).max())
+    sizes = "".join(f"ngram {n}={size}\n" for n, size in enumerate(trie.sizes(), start=1))
+    yield f"\\data\\\n{sizes}".encode()
+    for order in range(1, trie.order + 1):
+        yield f"\n\\{order}-grams:\n".encode()
+        cursor = np.array([trie.level[k] for k in range(order)], np.int64)
+        per_line = order * longest + _NUMBERS
+        step = max(_BUFFER_BYTES // per_line, 1)
+        out = np.empty(step * per_line, np.uint8)
+        for begin in range(int(trie.level[order - 1]), int(trie.level[order]), step):
+            end = min(begin + step, int(trie.level[order]))
+            written = kernels.write_arpa_lines(
+                begin, end, order, cursor, trie.first, trie.word, trie.log10_prob, trie.log10_backoff,
+                names, vocab.offsets, out,
+            )  # fmt: skip
+            yield out[:written].tobytes()
+    yield b"\n\\end\\\n"
+
+
+def printable(vocab: Vocabulary) -> Vocabulary:
+    """Give a vocabulary without white space inside its tokens."""
+    if not any(mark in vocab.data for mark in (b" ", b"\t", b"\r", b"\0", b"\v", b"\f", "\u2581".encode())):
+        return vocab
+    table = str.maketrans(_ESCAPES)
+    return Vocabulary("".join(f"{token.translate(table)}\n" for token in vocab.tokens).encode())

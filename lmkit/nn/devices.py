@@ -1,0 +1,60 @@
+"""Devices: where the numbers live and the arithmetic runs. A GPU where there is one, a CPU everywhere."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from lmkit.errors import ResourceError, UsageError, did_you_mean
+
+
+def devices() -> list[str]:
+    """Name what there is, fastest first: cuda:0, cuda:1, ..., mps, cpu.
+
+    >>> devices()[-1]
+    'cpu'
+    """
+    cuda = (
+        [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def choose(name: str = "auto") -> torch.device:
+    """Give the device of that name: `auto` (the fastest), `cpu`, `mps`, `cuda` (the first) or `cuda:1`.
+
+    A device that could be but is not there is a ResourceError that lists what is; any other name is a
+    UsageError.
+
+    >>> choose("cpu")
+    device(type='cpu')
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        known = ("auto", "cpu", "cuda", "cuda:1", "mps")
+        raise UsageError(f"unknown device {name!r}; {did_you_mean(name, known)}")
+    present = devices()
+    wanted = {"auto": present[0], "cuda": "cuda:0"}.get(name, name)
+    if wanted not in present:
+        raise ResourceError(
+            f"device {name!r} is not there; this machine has {', '.join(present)}; or use auto"
+        )
+    return torch.device(wanted)
+
+
+def prepare(device: torch.device) -> None:
+    """Set what matters for the whole process on that device; call it before the first arithmetic.
+
+    On a CPU, numbers below 1e-38 become 0: a softmax over badly scaled logits makes many of them, and the
+    processor handles each by a slow path (791 ms against 67 ms for one cross-entropy of logits of standard
+    deviation 16). torch's worker threads take the setting over from the thread that starts them: a call after
+    the first large operation reaches the calling thread alone.
+
+    >>> prepare(torch.device("cpu"))
+    >>> torch.tensor([1e-30]) * 1e-10
+    tensor([0.])
+    >>> torch.set_flush_denormal(False)  # as it was
+    True
+    """
+    if device.type == "cpu":
+        torch.set_flush_denormal(True)

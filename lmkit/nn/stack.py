@@ -1,0 +1,64 @@
+"""A stack of recurrent layers: the sequence that one layer gives out is what the next reads."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from lmkit.errors import UsageError
+from lmkit.nn.cells import State, make_cell
+from lmkit.nn.dropout import LockedDropout
+
+
+class RecurrentStack(nn.Module):
+    """Layers of one kind, with locked dropout between them and, if asked for, residual connections.
+
+        H^0 = x,   H^l = cell_l(drop(H^{l-1})) [+ H^{l-1} from the second layer on, where the sizes agree]
+
+    `output_size` is the size of the last layer where it is not `hidden_size`: a tied output layer needs it to
+    be the embedding size. Dropout inside a stack: Gal and Ghahramani 2016; residuals: He et al. 2016.
+
+    >>> import torch
+    >>> stack = RecurrentStack(kind="lstm", input_size=2, hidden_size=3, num_layers=2, residual=True)
+    >>> y, states = stack(torch.zeros(5, 1, 2), stack.initial_state(1))
+    >>> y.shape, len(states)
+    (torch.Size([5, 1, 3]), 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        output_size: int | None = None,
+        dropout: float = 0.0,
+        residual: bool = False,
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise UsageError(f"num_layers is {num_layers}; a stack needs at least 1 layer")
+        sizes = [input_size, *[hidden_size] * (num_layers - 1), output_size or hidden_size]
+        self.cells = nn.ModuleList(
+            make_cell(kind, input_size=before, hidden_size=after, activation=activation)
+            for before, after in pairwise(sizes)
+        )
+        self.dropout = LockedDropout(rate=dropout)
+        self.residual = residual
+        self.output_size = sizes[-1]
+
+    def initial_state(self, batch: int) -> tuple[State, ...]:
+        """Zeros for each layer: a state of (B, H) tensors."""
+        return tuple(cell.initial_state(batch) for cell in self.cells)  # type: ignore[operator]
+
+    def forward(self, x: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
+        """Read x (T, B, I) from the states on; give the last layer's y (T, B, H) and the states after it."""
+        after = []
+        for depth, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
+            y, state = cell(self.dropout(x) if depth else x, state)
+            after.append(state)
+            x = x + y if self.residual and depth and x.shape == y.shape else y
+        return x, tuple(after)

@@ -1,0 +1,158 @@
+"""The recurrent model behind the contract of every language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmkit.errors import ModelFormatError, UsageError
+from lmkit.model import LanguageModel
+from lmkit.nn.cells import State as LayerState
+from lmkit.nn.devices import choose, prepare
+from lmkit.nn.saving import load_arrays, state_arrays
+from lmkit.rnn.network import Network
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.vocabulary import EOS
+
+_CHUNK_LOGITS = 1 << 24  # log-probabilities held at once while scoring
+
+
+@dataclass(frozen=True, eq=False)
+class RnnState:
+    """The memory of every layer at B positions, and the features that the next token is predicted from."""
+
+    features: Tensor  # (B, E)
+    layers: tuple[LayerState, ...]  # (B, H) tensors
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RnnState) and all(
+            torch.equal(a, b) for a, b in zip(self._tensors(), other._tensors(), strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> RnnState:
+        """Give the state of some of the positions."""
+        index = torch.as_tensor(np.asarray(rows, np.int64), device=self.features.device)
+        layers = tuple(tuple(part[index] for part in layer) for layer in self.layers)
+        return RnnState(self.features[index], layers)
+
+    def _tensors(self) -> list[Tensor]:
+        return [self.features, *(part for layer in self.layers for part in layer)]
+
+
+class RnnModel(LanguageModel):
+    """A trained network with its tokenizer. It reads on across line ends: `</s>` is a token like any other."""
+
+    backend = "rnn"
+    context = "stream"
+
+    def __init__(self, *, tokenizer: Tokenizer, network: Network, settings: Mapping[str, Any]) -> None:
+        self.tokenizer = tokenizer
+        self.network = network.eval()
+        self.settings = dict(settings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.network.output.weight.device
+
+    def to(self, device: str) -> Self:
+        """Move the weights to a device by name, and give the model back."""
+        self.network.to(choose(device))
+        return self
+
+    def start(self, batch_size: int = 1) -> RnnState:
+        """Give the state after a line end, before which nothing is remembered."""
+        with torch.no_grad():
+            layers = self.network.initial_state(batch_size)
+        empty = RnnState(torch.empty(batch_size, 0, device=self.device), layers)
+        return self.step(empty, np.full(batch_size, EOS))
+
+    def step(self, state: RnnState, tokens: np.ndarray) -> RnnState:
+        """Give the state after one more token (B,) at each position: h_t = update(h_{t-1}, w_t)."""
+        features, layers = self._read(np.asarray(tokens, np.int64)[None], state.layers)
+        return RnnState(features[0], layers)
+
+    def next_logprobs(self, state: RnnState) -> np.ndarray:
+        """Give log p of every token (B, V): log softmax(E h_t + b)."""
+        with torch.no_grad():
+            return np.asarray(torch.log_softmax(self.network.logits(state.features), dim=-1).cpu().numpy())
+
+    def score_ids(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[np.ndarray, RnnState]:
+        """Give log p of each token (T,), and the state after them: the layers read long pieces at once."""
+        state = self.start() if state is None else state
+        out = np.empty(len(ids), np.float32)
+        step = max(1, _CHUNK_LOGITS // len(self.tokenizer.vocab))
+        for begin in range(0, len(ids), step):
+            piece = np.asarray(ids[begin : begin + step], np.int64)
+            features, layers = self._read(piece[:, None], state.layers)
+            with torch.no_grad():
+                before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
+                targets = torch.as_tensor(piece, device=self.device)
+                losses = torch.nn.functional.cross_entropy(
+                    self.network.logits(before), targets, reduction="none"
+                )
+            out[begin : begin + step] = -losses.cpu().numpy()
+            state = RnnState(features[-1], layers)
+        return out, state
+
+    def _read(
+        self, tokens: np.ndarray, layers: tuple[LayerState, ...]
+    ) -> tuple[Tensor, tuple[LayerState, ...]]:
+        """Run the layers over tokens (T, B): features (T, B, E) and the memory after them."""
+        with torch.no_grad():
+            return self.network(torch.as_tensor(tokens, device=self.device), layers)
+
+    def protocol(self) -> dict[str, str]:
+        """Name the cell and its size."""
+        return {
+            "cell": self.settings["cell"],
+            "size": f"{self.settings['num_layers']}x{self.settings['hidden_size']}",
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Give what `Network` is made of, but its vocabulary."""
+        return self.settings
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Give the weights."""
+        return state_arrays(self.network)
+
+    @classmethod
+    def from_arrays(
+        cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], tokenizer: Tokenizer
+    ) -> Self:
+        """Make a model of a file's weights, on the CPU.
+
+        Raises:
+            ModelFormatError: weights, configuration and vocabulary do not fit together.
+        """
+        prepare(choose("cpu"))
+        try:
+            with torch.device(
+                "meta"
+            ):  # the sizes are a file's word: nothing is allocated before they are compared
+                network = Network(vocab_size=len(tokenizer.vocab), **config)
+        except (TypeError, ValueError, RuntimeError, UsageError) as error:
+            raise ModelFormatError(f"config.json: describes no network: {error}") from None
+        wrong = [
+            f"{name!r} {tuple(tensor.shape)}"
+            for name, tensor in network.named_parameters()
+            if name not in arrays or arrays[name].shape != tuple(tensor.shape)
+        ]
+        if wrong:
+            raise ModelFormatError(f"model.safetensors: missing or of another shape: {', '.join(wrong)}")
+        network = Network(vocab_size=len(tokenizer.vocab), **config)
+        load_arrays(network, arrays)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in network.parameters()):
+            raise ModelFormatError("model.safetensors: holds weights that are no finite numbers; train again")
+        return cls(tokenizer=tokenizer, network=network, settings=config)

@@ -1,0 +1,1 @@
+"""Text: where it comes from (corpus, splits) and how it becomes ids (vocabulary, tokenizers)."""

@@ -1,0 +1,78 @@
+"""The character tokenizer: every Unicode code point is a token, the space included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from lmkit.config import TextConfig
+from lmkit.text.corpus import Corpus
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.vocabulary import EOS, UNK, Vocabulary, read_word_list
+
+_CODE_POINTS = 0x110000
+_NEWLINE = 10
+
+
+class CharTokenizer(Tokenizer):
+    r"""Characters by a table from code points to ids, so that a file is encoded without a loop.
+
+    >>> tokenizer = CharTokenizer(vocab=Vocabulary.from_tokens("abc "))
+    >>> tokenizer.encode("a cab").tolist()
+    [3, 6, 5, 3, 4]
+    >>> tokenizer.decode([3, 6, 5, 2])
+    'a c\n'
+    """
+
+    kind = "char"
+
+    def __init__(self, *, vocab: Vocabulary, unk: str = "oov") -> None:
+        self.vocab = vocab
+        self.unk = unk
+        self._table = np.full(_CODE_POINTS, UNK, np.int32)
+        self._table[_points("".join(vocab.tokens[3:]))] = np.arange(3, len(vocab), dtype=np.int32)
+        self._table[_NEWLINE] = EOS
+
+    @classmethod
+    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+        """Count the characters, then encode: two passes over the text."""
+        if options.vocab is not None:
+            characters = list(dict.fromkeys("".join(read_word_list(Path(options.vocab))) + " "))
+        else:
+            counts = np.zeros(_CODE_POINTS, np.int64)
+            for block in corpus.blocks():
+                counts += np.bincount(_points(block.decode()), minlength=_CODE_POINTS)
+            counts[_NEWLINE] = 0
+            order = np.argsort(-counts, kind="stable")
+            order = order[counts[order] >= max(options.min_count, 1)][: options.vocab_size]
+            characters = [chr(point) for point in order]
+        tokenizer = cls(vocab=Vocabulary.from_tokens(characters))
+        return tokenizer, tokenizer.encode_corpus(corpus)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Give the ids of one line's characters."""
+        return self._table[_points(text.removesuffix("\n"))]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Join characters; an unknown one shows as U+FFFD."""
+        return "".join("\n" if i == EOS else "\ufffd" if i == UNK else self.vocab[int(i)] for i in ids)
+
+    def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
+        """Give the ids of whole lines."""
+        ids = self._table[_points(block.decode("utf-8"))]
+        if oov != UNK:
+            ids[ids == UNK] = oov
+        return ids
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], vocab: Vocabulary) -> Self:
+        """Make a tokenizer of what `settings` gave."""
+        return cls(vocab=vocab, **settings)
+
+
+def _points(text: str) -> np.ndarray:
+    """Give the code points of a string; half a surrogate pair becomes U+FFFD."""
+    return np.frombuffer(text.encode("utf-32-le", errors="replace"), np.uint32)

@@ -1,0 +1,263 @@
+r"""A corpus: lines of text from files, folders, patterns, standard input or a string, streamed in blocks.
+
+A line is a sentence. Only ``\n`` ends it; ``\r\n`` counts as one line end; a missing last ``\n`` is supplied, so
+that it changes nothing. Blank lines count. A byte-order mark at the start is dropped. Text is UTF-8 and holds no
+NUL byte; anything else is refused with its place, unless the corpus is raw (for the byte tokenizer).
+"""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import io
+import lzma
+import os
+import re
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+from lmkit.errors import InputError, UsageError, missing_package
+
+BLOCK_BYTES = 8 << 20
+NEWLINE = b"\n"
+_BOM = b"\xef\xbb\xbf"
+_FOREIGN = {
+    b"\xff\xfe": "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
+    b"%PDF": "a PDF; extract its text first: pdftotext",
+    b"PK\x03\x04": "a zip archive (or a .docx, .epub); unpack it first",
+}
+PathLike = str | os.PathLike[str]
+
+
+@dataclass
+class Source:
+    """One named stream of bytes that can be opened again and again."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass
+class Corpus:
+    """Sources read one after the other.
+
+    >>> corpus = Corpus.from_text("a b\\r\\n\\nc")
+    >>> b"".join(corpus.blocks())
+    b'a b\\n\\nc\\n'
+    """
+
+    sources: list[Source]
+    raw: bool = field(default=False, kw_only=True)
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "<text>") -> Corpus:
+        """Make a corpus of a string."""
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{name}: holds half a surrogate pair at character {error.start}; no such text is UTF-8"
+            ) from None
+        return cls([Source(name, lambda: io.BytesIO(data))])
+
+    @classmethod
+    def from_paths(cls, paths: PathLike | Iterable[PathLike]) -> Corpus:
+        """Make a corpus of files, folders (every file below, by name), patterns and `-` (standard input).
+
+        Raises:
+            UsageError: no path is given, or one cannot be read.
+        """
+        names = [os.fspath(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+        sources = [source for name in names for source in _sources(name)]
+        if not sources:
+            raise UsageError("no text was named; give a file, a folder or - for standard input")
+        return cls(sources)
+
+    @classmethod
+    def of(cls, text_or_path: str | PathLike | Iterable[PathLike] | Corpus) -> Corpus:
+        """Make a corpus of what a caller most likely means.
+
+        A path object is a file, a list is several. A string is a path where such a file exists, or where it is one
+        word that looks like a file's name; every other string is the text itself.
+        """
+        if isinstance(text_or_path, Corpus):
+            return text_or_path
+        if isinstance(text_or_path, str):
+            looks_like_path = re.fullmatch(r"-|\S*/\S+|\S+\.(txt|gz|bz2|xz|zst|tok|md|csv|tsv)", text_or_path)
+            if not (looks_like_path or ("\n" not in text_or_path and _exists(text_or_path))):
+                return cls.from_text(text_or_path)
+        return cls.from_paths(text_or_path)
+
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """Give the text as blocks of whole lines, normalised by the rules above, each of about `size` bytes.
+
+        Raises:
+            InputError: the text is empty, or is not text.
+        """
+        empty = True
+        for source in self.sources:
+            for block in _whole_lines(source, size, raw=self.raw):
+                empty = False
+                yield block
+        if empty:
+            names = ", ".join(source.name for source in self.sources)
+            raise InputError(f"{names}: empty (0 bytes); there is nothing to read")
+
+    def lines(self) -> Iterator[str]:
+        """Give the lines as strings, without their ends."""
+        for block in self.blocks():
+            yield from block.decode("utf-8").split("\n")[:-1]
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: then it is text
+        return False
+
+
+def _sources(name: str) -> Iterator[Source]:
+    """Resolve one name of the command line."""
+    if name == "-":
+        yield Source("<stdin>", _Stdin())
+        return
+    path = Path(name)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+        if not found:
+            raise UsageError(f"{name}: the folder holds no files")
+    elif path.exists():
+        found = [path]
+    else:
+        found = (
+            sorted(Path(match) for match in glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+        )
+        if not found:
+            kind = "a dangling link" if path.is_symlink() else "no such file"
+            raise UsageError(f"{name}: {kind}; check the name (current folder: {Path.cwd()})")
+    for file in found:
+        yield Source(str(file), _File(file))
+
+
+class _File:
+    """Opens a file, and refuses to go on when it has changed since the first time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: tuple[int, int] | None = None
+
+    def __call__(self) -> IO[bytes]:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise UsageError(f"{self.path}: cannot be read: {error.strerror}") from error
+        status = os.fstat(file.fileno())
+        now = (status.st_size, status.st_mtime_ns)
+        if self.seen not in (None, now):
+            file.close()
+            raise InputError(f"{self.path}: changed while it was being read; train again when it is complete")
+        self.seen = now
+        return file
+
+
+class _Stdin:
+    """Keeps standard input in a temporary file, so that it can be read twice."""
+
+    def __init__(self) -> None:
+        self.spool: IO[bytes] | None = None
+
+    def __call__(self) -> IO[bytes]:
+        if self.spool is None:
+            if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+                raise UsageError("standard input is empty; pipe a text into the command or name a file")
+            self.spool = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115  (closed with the process)
+            while chunk := sys.stdin.buffer.read(1 << 20):
+                self.spool.write(chunk)
+            self.spool.flush()
+        copy = os.fdopen(os.dup(self.spool.fileno()), "rb")
+        copy.seek(0)
+        return copy
+
+
+def _decompressed(source: Source, file: IO[bytes]) -> IO[bytes]:
+    """Recognise compressed and foreign files by their first bytes, whatever their name."""
+    start = file.read(6)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(file))
+    if start.startswith(b"BZh"):
+        return bz2.open(file)
+    if start == b"\xfd7zXZ\x00":
+        return lzma.open(file)
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        try:
+            import zstandard
+        except ImportError:
+            raise missing_package("zstandard", "zstd", f"{source.name}: a .zst file") from None
+        return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
+    return file
+
+
+def _whole_lines(source: Source, size: int, *, raw: bool) -> Iterator[bytes]:
+    """Cut one source into blocks that end at line ends."""
+    line = 1
+    pieces: list[bytes] = []
+    with source.open() as file, _decompressed(source, file) as stream:
+        first = True
+        while True:
+            try:
+                chunk = stream.read(size)
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                raise InputError(
+                    f"{source.name}: ended early or damaged, near line {line}: {error}"
+                ) from error
+            if first and not raw:
+                for magic, what in _FOREIGN.items():
+                    if chunk.startswith(magic):
+                        raise InputError(f"{source.name}: looks like {what}")
+                chunk = chunk.removeprefix(_BOM)
+                first = False
+            cut = chunk.rfind(b"\n") + 1
+            if chunk and not cut:
+                pieces.append(chunk)
+                continue
+            block = b"".join([*pieces, chunk[:cut]])
+            pieces = [chunk[cut:]] if chunk[cut:] else []
+            if not chunk and block:
+                block += b"\n"
+            if b"\r\n" in block:
+                block = block.replace(b"\r\n", b"\n")
+            if block:
+                if not raw:
+                    _check_text(source.name, block, line)
+                line += block.count(b"\n")
+                yield block
+            if not chunk:
+                return
+
+
+def _check_text(name: str, block: bytes, line: int) -> None:
+    """Refuse bytes that are not UTF-8 text, with their place."""
+    if (nul := block.find(b"\0")) >= 0:
+        where = f"{name}:{line + block.count(NEWLINE, 0, nul)}"
+        raise InputError(
+            f"{where}: a NUL byte; the file is binary or UTF-16. Convert it to UTF-8, or use --tokenizer byte"
+        )
+    if block.isascii():
+        return
+    try:
+        block.decode("utf-8")
+    except UnicodeDecodeError as error:
+        start = block.rfind(b"\n", 0, error.start) + 1
+        where = f"{name}:{line + block.count(NEWLINE, 0, error.start)}, byte {error.start - start + 1} of the line"
+        raise InputError(
+            f"{where}: 0x{block[error.start]:02x} is not UTF-8 ({error.reason}); convert the file "
+            "(iconv -f LATIN1 -t UTF-8, say), or use --tokenizer byte"
+        ) from None

@@ -1,0 +1,154 @@
+"""Compiled loops over bytes: splitting lines and looking up words. Imported only where they are used.
+
+Each has a plain twin: `WordTokenizer.encode` for the words, a few lines in the tests for the hash.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+FNV_OFFSET = np.uint64(0xCBF29CE484222325)
+FNV_PRIME = np.uint64(0x100000001B3)
+
+
+@njit(nogil=True, cache=True)
+def mix(value):  # type: ignore[no-untyped-def]
+    """Spread every bit of a 64-bit number over all others (the finaliser of MurmurHash3)."""
+    value ^= value >> np.uint64(33)
+    value *= np.uint64(0xFF51AFD7ED558CCD)
+    value ^= value >> np.uint64(33)
+    value *= np.uint64(0xC4CEB9FE1A85EC53)
+    return value ^ (value >> np.uint64(33))
+
+
+@njit(nogil=True, cache=True)
+def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
+    """Hash each line of `data` (FNV-1a, mixed) into `hashes`, its end (exclusive) into `ends`; give their number."""
+    count = 0
+    value = FNV_OFFSET
+    for i in range(len(data)):
+        byte = data[i]
+        if byte == 10:
+            hashes[count] = mix(value)
+            ends[count] = i + 1
+            count += 1
+            value = FNV_OFFSET
+        else:
+            value = (value ^ np.uint64(byte)) * FNV_PRIME
+    return count
+
+
+@njit(nogil=True, cache=True)
+def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
+    """Put the words `first` to `last` (exclusive), known by their hashes, into an open-addressing table."""
+    mask = np.uint64(len(table) - 1)
+    for word in range(first, last):
+        slot = hashes[word] & mask
+        while table[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = word
+
+
+@njit(nogil=True, cache=True)
+def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
+    """Hash the words `first` and later of a vocabulary: word i is data[offsets[i] : offsets[i + 1] - 1]."""
+    for word in range(first, len(offsets) - 1):
+        value = FNV_OFFSET
+        for i in range(offsets[word], offsets[word + 1] - 1):
+            value = (value ^ np.uint64(data[i])) * FNV_PRIME
+        hashes[word] = mix(value)
+
+
+@njit(nogil=True, cache=True)
+def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):  # type: ignore[no-untyped-def]
+    """Turn bytes into word ids, from `position` on, one `</s>` (2) at each line end.
+
+    NUL, TAB, LF, CR and SPACE separate words. A word not in the table gets the next id when `grow` is set and
+    the id `oov` otherwise. A literal <s> or </s> is dropped (special = 1), unknown (2), or stops the loop (0).
+
+    Args:
+        data: (n,) uint8, whole lines.
+        position: where to begin.
+        out: (n,) int32, receives the ids.
+        table: (2^k,) int32, slots of word numbers, -1 where free.
+        hashes: (capacity,) uint64, the hash of each word.
+        words: (bytes,) uint8, the words, each followed by one byte that separates it.
+        offsets: (capacity + 1,) int64, word i is words[offsets[i] : offsets[i + 1] - 1].
+        counts: (capacity,) int64, how often each was met.
+        size: how many words there are.
+        grow: whether new words may be added.
+        oov: the id of an unknown word.
+        special: what to do with a literal <s> or </s>.
+
+    Returns:
+        (position reached, ids written, words known, stopped): stopped is 0 at the end of the data, 1 where the
+        arrays must grow first, 2 at a literal special.
+    """
+    mask = np.uint64(len(table) - 1)
+    written = 0
+    i = position
+    n = len(data)
+    while i < n:
+        byte = data[i]
+        if byte == 10:
+            out[written] = 2
+            written += 1
+            counts[2] += 1
+            i += 1
+            continue
+        if byte == 32 or byte == 9 or byte == 13 or byte == 0:
+            i += 1
+            continue
+        start = i
+        value = FNV_OFFSET
+        while not (byte == 32 or byte == 10 or byte == 9 or byte == 13 or byte == 0):
+            value = (value ^ np.uint64(byte)) * FNV_PRIME
+            i += 1
+            if i == n:
+                break
+            byte = data[i]
+        value = mix(value)
+        slot = value & mask
+        word = table[slot]
+        while word >= 0:
+            if hashes[word] == value and offsets[word + 1] - 1 - offsets[word] == i - start:
+                base = offsets[word]
+                same = True
+                for k in range(i - start):
+                    if words[base + k] != data[start + k]:
+                        same = False
+                        break
+                if same:
+                    break
+            slot = (slot + np.uint64(1)) & mask
+            word = table[slot]
+        if word == 1 or word == 2:
+            if special == 0:
+                return start, written, size, 2
+            if special == 2:
+                out[written] = oov
+                written += 1
+                counts[0] += 1
+            continue
+        if word < 0:
+            if grow:
+                begin = offsets[size]
+                if 2 * size >= len(table) or size + 1 >= len(hashes) or begin + i - start + 1 > len(words):
+                    return start, written, size, 1
+                for k in range(i - start):
+                    words[begin + k] = data[start + k]
+                words[begin + i - start] = 10
+                offsets[size + 1] = begin + i - start + 1
+                hashes[size] = value
+                table[slot] = size
+                word = size
+                size += 1
+            else:
+                out[written] = oov
+                written += 1
+                continue
+        counts[word] += 1
+        out[written] = word
+        written += 1
+    return i, written, size, 0

@@ -1,0 +1,101 @@
+"""Holding out lines for validation and test, by what they say: the same line is never in two splits.
+
+A line goes where the hash of its bytes says, so that every copy of it goes the same way, in this corpus and in any
+other, and nothing has to be remembered. Blank lines stay in training: there is nothing in them to hold out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmkit.errors import UsageError
+from lmkit.text.corpus import BLOCK_BYTES, Corpus, Source
+
+HOLDOUT = 0.1
+MIN_LINES = 100  # with fewer there is too little to measure on, and every line is for training
+
+
+class TrainingLines(Corpus):
+    """The lines of a corpus that are not held out; the others gather in `valid` and `test` on the way.
+
+    A line is held out if its hash, read as a number in [0, 1), is below `holdout`: for validation below half of it,
+    for test above.
+    """
+
+    def __init__(self, corpus: Corpus, *, holdout: float = HOLDOUT) -> None:
+        """Decide whether the corpus is large enough to be split.
+
+        Raises:
+            UsageError: `holdout` is not a share below one.
+        """
+        if not 0 <= holdout < 1:
+            raise UsageError(f"holdout {holdout} is no share of the lines; give a number from 0 to below 1")
+        super().__init__(corpus.sources, raw=corpus.raw)
+        self.corpus = corpus
+        self.holdout = holdout
+        self.lines_read = 0
+        self.valid = self.test = b""
+        if holdout and not self._is_large_enough():
+            self.holdout = 0.0
+
+    def _is_large_enough(self) -> bool:
+        lines = 0
+        for block in self.corpus.blocks():
+            lines += block.count(b"\n")
+            if lines >= MIN_LINES:
+                train, *held_out = self._split(block)
+                return bool(train.strip() and any(held_out))
+        return False
+
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """Give the training lines, and gather the others."""
+        self.lines_read = 0
+        valid, test = [], []
+        for block in self.corpus.blocks(size):
+            self.lines_read += block.count(b"\n")
+            if not self.holdout:
+                yield block
+                continue
+            train_part, valid_part, test_part = self._split(block)
+            valid.append(valid_part)
+            test.append(test_part)
+            if train_part:
+                yield train_part
+        self.valid, self.test = b"".join(valid), b"".join(test)
+
+    def _split(self, block: bytes) -> tuple[bytes, bytes, bytes]:
+        from lmkit.text import kernels
+
+        data = np.frombuffer(block, np.uint8)
+        count = block.count(b"\n")
+        hashes, ends = np.empty(count, np.uint64), np.empty(count, np.int64)
+        kernels.hash_lines(data, hashes, ends)
+        lengths = np.diff(ends, prepend=0)
+        share = hashes.astype(np.float64) / 2**64
+        part = np.where(share < self.holdout / 2, 1, np.where(share < self.holdout, 2, 0)).astype(np.uint8)
+        part[lengths == 1] = 0
+        of_byte = np.repeat(part, lengths)
+        train, valid, test = (data[of_byte == k].tobytes() for k in range(3))
+        return train, valid, test
+
+    def record(self) -> dict[str, Any]:
+        """Say what was held out and by which rule, for `splits.json`."""
+        return {
+            "rule": "FNV-1a hash of the line's bytes, mixed; validation below holdout / 2, test below holdout",
+            "sources": [source.name for source in self.sources],
+            "holdout": self.holdout,
+            "lines": self.lines_read,
+            "valid_lines": self.valid.count(b"\n"),
+            "test_lines": self.test.count(b"\n"),
+        }
+
+
+def bytes_corpus(path: Path | str, data: bytes, *, raw: bool = False) -> Corpus:
+    """Make a corpus of bytes in memory, named for messages."""
+    import io
+
+    return Corpus([Source(str(path), lambda: io.BytesIO(data))], raw=raw)

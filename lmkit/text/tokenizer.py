@@ -1,0 +1,147 @@
+"""What every tokenizer does: learn from text, text to ids, ids to text, and whole files to one array of ids."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from lmkit.config import TextConfig
+from lmkit.errors import ModelFormatError, UsageError
+from lmkit.files import read_json, write_json
+from lmkit.registry import Registry
+from lmkit.text.corpus import Corpus
+from lmkit.text.vocabulary import EOS, UNK, Vocabulary
+
+TOKENIZERS = Registry(
+    "lmkit.tokenizers",
+    "tokenizer",
+    {
+        "word": "lmkit.text.word:WordTokenizer",
+        "char": "lmkit.text.character:CharTokenizer",
+        "byte": "lmkit.text.byte:ByteTokenizer",
+        "bpe": "lmkit.text.subword:BpeTokenizer",
+    },
+)
+
+
+class Tokenizer(ABC):
+    """Text to ids and back.
+
+    Attributes:
+        kind: the name in the registry.
+        raw: whether it takes any bytes, not UTF-8 text alone.
+        joiner: what stands between two tokens of a text.
+        vocab: the tokens.
+        unk: how unknown words were met in training: `word` (the text wrote `<unk>`, and it counts as a word),
+            `oov` (they did not occur), `none` (there are none: every text can be written).
+    """
+
+    kind: ClassVar[str]
+    raw: ClassVar[bool] = False
+    joiner: ClassVar[str] = ""
+    vocab: Vocabulary
+    unk: str = "oov"
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+        """Learn a vocabulary from a text, and give the text's ids (T,) as `encode_corpus` would."""
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """Give the ids (T,) int32 of one line; what is unknown becomes 0. No line end is added."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        r"""Give the text of ids; a line end (2) becomes ``\n``."""
+
+    @abstractmethod
+    def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
+        """Give the ids of whole lines, `</s>` at each line end; what is unknown becomes `oov`."""
+
+    def encode_blocks(self, blocks: Iterable[bytes], *, oov: int = UNK) -> Iterator[np.ndarray]:
+        """Give the ids of each block."""
+        for block in blocks:
+            yield self.encode_block(block, oov=oov)
+
+    def encode_corpus(self, corpus: Corpus) -> np.ndarray:
+        """Give the ids (T,) int32 of a whole text, `</s>` at each line end."""
+        return np.concatenate(list(self.encode_blocks(corpus.blocks())))
+
+    def encode_lines(self, lines: Iterable[str]) -> np.ndarray:
+        """Give the ids of several lines, `</s>` at each line end."""
+        parts = [np.append(self.encode(line), np.int32(EOS)) for line in lines]
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    def settings(self) -> dict[str, Any]:
+        """Give what is needed beside the vocabulary to make this tokenizer again."""
+        return {"unk": self.unk}
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: dict[str, Any], vocab: Vocabulary) -> Self:
+        """Make a tokenizer of what `settings` gave."""
+
+    def restrict(self, mask: np.ndarray) -> Self:
+        """Give a tokenizer that knows only the tokens whose entry in `mask` (V,) is true."""
+        return self.from_settings(self.settings(), self.vocab.keep(mask))
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and `vocab.txt`."""
+        write_json(folder / "tokenizer.json", {"kind": self.kind, **self.settings()})
+        self.vocab.write(folder / "vocab.txt")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer of a model folder.
+
+    Raises:
+        ModelFormatError: a file is missing or damaged.
+    """
+    settings = read_json(folder / "tokenizer.json")
+    if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
+        raise ModelFormatError(f"{folder / 'tokenizer.json'}: names no kind of tokenizer")
+    kind = settings.pop("kind")
+    try:
+        kind_class: type[Tokenizer] = TOKENIZERS[kind]
+    except UsageError as error:
+        raise ModelFormatError(f"{folder / 'tokenizer.json'}: {error}") from None
+    try:
+        tokenizer = kind_class.from_settings(settings, Vocabulary.read(folder / "vocab.txt"))
+    except (KeyError, TypeError) as error:
+        raise ModelFormatError(
+            f"{folder / 'tokenizer.json'}: wrong settings for {kind!r}: {error}"
+        ) from error
+    return tokenizer
+
+
+# Scripts written without spaces between words, as ranges of code points.
+_UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3040, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0x20000, 0x3FFFF),
+)
+
+
+def suitable_tokenizer(corpus: Corpus) -> str:
+    """Choose a tokenizer by the beginning of a text: characters for scripts without spaces, words for others.
+
+    A text in such a script that someone has cut into words already (its words are short) is read as words.
+
+    >>> suitable_tokenizer(Corpus.from_text("the old fox"))
+    'word'
+    >>> suitable_tokenizer(Corpus.from_text("老狐狸走过了结冰的河"))
+    'char'
+    """
+    sample = next(corpus.blocks(1 << 16)).decode("utf-8", errors="ignore")[: 1 << 16]
+    points = np.frombuffer("".join(sample.split()).encode("utf-32-le"), np.uint32)
+    unspaced = sum(int(((points >= low) & (points <= high)).sum()) for low, high in _UNSPACED)
+    words = max(len(sample.split()), 1)
+    return "char" if 2 * unspaced > len(points) and len(points) > 4 * words else "word"

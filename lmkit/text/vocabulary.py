@@ -1,0 +1,107 @@
+"""The vocabulary: tokens in the order of their ids, kept as one block of bytes.
+
+A million words open at once, because nothing is made of them until it is asked for: the file is read whole, the
+places of the line ends found in one pass, and the dictionary from token to id built at the first look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lmkit.errors import InputError, ModelFormatError
+from lmkit.files import write_text
+
+UNK, BOS, EOS = 0, 1, 2
+SPECIALS = ("<unk>", "<s>", "</s>")
+
+
+class Vocabulary:
+    """Tokens and their ids: 0 `<unk>`, 1 `<s>`, 2 `</s>`, then the others by falling frequency.
+
+    >>> vocab = Vocabulary.from_tokens(["the", "fox"])
+    >>> len(vocab), vocab[4], vocab.id("fox"), vocab.id("wolf")
+    (5, 'fox', 4, 0)
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Take the tokens, specials included, each ended by a line end."""
+        self.data = data
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
+        self.offsets = np.concatenate([[0], ends + 1]).astype(
+            np.int64
+        )  # token i is data[offsets[i] : offsets[i+1] - 1]
+
+    @classmethod
+    def from_tokens(cls, tokens: Iterable[str]) -> Vocabulary:
+        """Make a vocabulary of tokens in id order; the specials are put before them."""
+        return cls("".join(f"{token}\n" for token in (*SPECIALS, *tokens)).encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Vocabulary:
+        """Read a model's `vocab.txt`.
+
+        Raises:
+            ModelFormatError: the specials are not where they belong, or a token stands twice.
+        """
+        try:
+            data = path.read_bytes()
+            data.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelFormatError(f"{path}: cannot be read: {error}") from error
+        if not data.startswith("".join(f"{token}\n" for token in SPECIALS).encode()) or not data.endswith(
+            b"\n"
+        ):
+            raise ModelFormatError(f"{path}: must begin with {', '.join(SPECIALS)}, a token a line")
+        return cls(data)
+
+    def write(self, path: Path) -> None:
+        """Write one token a line, in id order."""
+        write_text(path, self.data.decode("utf-8"))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(f"id {index} is outside the vocabulary of {len(self)} tokens")
+        return self.data[self.offsets[index] : self.offsets[index + 1] - 1].decode("utf-8")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.data == other.data
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """Every token, in id order."""
+        return self.data.decode("utf-8").split("\n")[:-1]
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of every token."""
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    def id(self, token: str) -> int:
+        """Give the id of a token, 0 (`<unk>`) for one that is not known."""
+        return self.ids.get(token, UNK)
+
+    def keep(self, mask: np.ndarray) -> Vocabulary:
+        """Give the vocabulary of those tokens whose entry in the boolean `mask` (V,) is true."""
+        return Vocabulary.from_tokens(self[int(index)] for index in np.flatnonzero(mask)[len(SPECIALS) :])
+
+
+def read_word_list(path: Path) -> list[str]:
+    """Read the words of a user's file, whatever white space separates them; specials and repetitions are dropped.
+
+    Raises:
+        InputError: the file cannot be read as UTF-8.
+    """
+    try:
+        words = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a word list: {error}") from error
+    return [word for word in dict.fromkeys(words) if word not in SPECIALS]

@@ -1,0 +1,166 @@
+"""The word tokenizer: bytes between separators, as the reference estimator reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from lmkit.config import TextConfig
+from lmkit.errors import InputError
+from lmkit.text.corpus import Corpus
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary, read_word_list
+
+_SEPARATORS = re.compile("[\0\t\n\r ]+")
+_POLICIES = {"error": 0, "skip": 1, "unk": 2}
+
+
+class WordTokenizer(Tokenizer):
+    r"""Words are what NUL, TAB, LF, CR and SPACE separate; no other white space counts, and case is kept.
+
+    A literal `<unk>` is the unknown word. A literal `<s>` or `</s>` is refused, dropped or unknown, as `specials`
+    says (`error`, `skip`, `unk`).
+
+    >>> tokenizer = WordTokenizer(vocab=Vocabulary.from_tokens(["the", "fox"]))
+    >>> tokenizer.encode("the red  fox").tolist()
+    [3, 0, 4]
+    >>> tokenizer.decode([3, 4, 2, 3])
+    'the fox\nthe'
+    """
+
+    kind = "word"
+    joiner = " "
+
+    def __init__(self, *, vocab: Vocabulary, unk: str = "oov", specials: str = "error") -> None:
+        self.vocab = vocab
+        self.unk = unk
+        self.specials = specials
+        self._index: _WordIndex | None = None
+
+    @classmethod
+    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+        """Read a text once: number its words as they come, then renumber them by falling frequency."""
+        if options.vocab is not None:
+            fixed = cls(
+                vocab=Vocabulary.from_tokens(read_word_list(Path(options.vocab))), specials=options.specials
+            )
+            ids = fixed.encode_corpus(corpus)
+            fixed.unk = "word" if (ids == UNK).any() else "oov"
+            return fixed, ids
+        index = _WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
+        ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
+        counts = index.counts[: index.size]
+        order = np.argsort(-counts[3:], kind="stable") + 3  # ties by first appearance
+        order = order[counts[order] >= options.min_count][: options.vocab_size]
+        remap = np.full(index.size, UNK, np.int32)
+        remap[:3] = range(3)
+        remap[order] = np.arange(3, 3 + len(order), dtype=np.int32)
+        words = index.words.tobytes()
+        vocab = Vocabulary.from_tokens(
+            words[index.offsets[i] : index.offsets[i + 1] - 1].decode() for i in order
+        )
+        return cls(vocab=vocab, unk="word" if counts[UNK] else "oov", specials=options.specials), remap[ids]
+
+    def encode(self, text: str) -> np.ndarray:
+        """Give the ids of one line: the plain twin of the compiled loop."""
+        ids = self.vocab.ids
+        words = [word for word in _SEPARATORS.split(text) if word]
+        found = np.array([ids.get(word, UNK) for word in words], np.int32)
+        special = (found == BOS) | (found == EOS)
+        if special.any():
+            if self.specials == "error":
+                raise _special_error(words[int(special.argmax())], "the text given")
+            found = found[~special] if self.specials == "skip" else np.where(special, np.int32(UNK), found)
+        return found
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Join words by spaces."""
+        words = " ".join("\n" if index == EOS else self.vocab[int(index)] for index in ids)
+        return words.replace(" \n", "\n").replace("\n ", "\n")
+
+    def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
+        """Give the ids of whole lines."""
+        if self._index is None:
+            self._index = _WordIndex(self.vocab, self.specials, literal_unk=self.unk == "word", grow=False)
+        return self._index.encode(block, oov)
+
+    def settings(self) -> dict[str, Any]:
+        """Give the unknown-word protocol and the rule for special words."""
+        return {"unk": self.unk, "specials": self.specials}
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], vocab: Vocabulary) -> Self:
+        """Make a tokenizer of what `settings` gave."""
+        return cls(vocab=vocab, **settings)
+
+
+class _WordIndex:
+    """A hash table from words to ids, in arrays that the compiled loop works on."""
+
+    def __init__(self, vocab: Vocabulary, specials: str, *, literal_unk: bool, grow: bool) -> None:
+        from lmkit.text import kernels
+
+        self.kernels = kernels
+        self.special = _POLICIES[specials]
+        self.grow = grow
+        self.lines = 0
+        self.size = len(vocab)
+        self.words = np.frombuffer(vocab.data, np.uint8).copy()
+        self.offsets = vocab.offsets
+        self.hashes = np.empty(self.size, np.uint64)
+        self.counts = np.zeros(self.size, np.int64)
+        kernels.hash_words(self.words, self.offsets, self.hashes, 0)
+        self.first = (
+            0 if literal_unk else 1
+        )  # out of the table, a literal <unk> is a word like any unknown one
+        self._rebuild(1 << max(12, (2 * self.size).bit_length()))
+        if grow:
+            self._enlarge()
+
+    def _rebuild(self, slots: int) -> None:
+        self.table = np.full(slots, -1, np.int32)
+        self.kernels.insert_words(self.table, self.hashes, self.first, self.size)
+
+    def _enlarge(self) -> None:
+        """Make room for as many words again."""
+        capacity = max(1 << 12, 2 * self.size)
+        self.words = np.resize(self.words, max(1 << 16, 2 * len(self.words)))
+        self.offsets = np.resize(self.offsets, capacity + 1)
+        self.hashes = np.resize(self.hashes, capacity)
+        counts = np.zeros(capacity, np.int64)
+        counts[: self.size] = self.counts[: self.size]
+        self.counts = counts
+        self._rebuild(1 << (4 * capacity - 1).bit_length())
+
+    def encode(self, block: bytes, oov: int) -> np.ndarray:
+        data = np.frombuffer(block, np.uint8)
+        pieces = []
+        position = 0
+        while position < len(data):
+            out = np.empty(len(data) - position, np.int32)
+            position, written, self.size, stopped = self.kernels.encode_words(
+                data, position, out, self.table, self.hashes, self.words, self.offsets, self.counts, self.size,
+                self.grow, oov, self.special,
+            )  # fmt: skip
+            pieces.append(out[:written].copy())
+            if stopped == 1:
+                if len(data) - position > len(self.words):  # a single word longer than the room for all words
+                    self.words = np.resize(self.words, 2 * len(data))
+                self._enlarge()
+            elif stopped == 2:
+                line = self.lines + block.count(b"\n", 0, position) + 1
+                raise _special_error(bytes(data[position : position + 4]).decode().strip(), f"line {line}")
+        self.lines += block.count(b"\n")
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _special_error(word: str, where: str) -> InputError:
+    name = next((special for special in SPECIALS if special.startswith(word)), word)
+    return InputError(
+        f"{where}: the text holds the special word {name}; it marks where a line begins or ends and cannot be a "
+        "word. Remove it, or use --specials skip (drop it) or --specials unk (an unknown word)"
+    )

@@ -1,0 +1,143 @@
+"""Make the figures of README.md and CONTRIBUTING.md again.
+
+    python scripts/measure.py reference      n-gram perplexities against those of the reference estimator, with cost
+    python scripts/measure.py stories        n-gram and RNN against the true source of the fables in corpora/
+    python scripts/measure.py shakespeare    an RNN of characters, ten minutes
+    python scripts/measure.py start          the time of `lmkit --help`
+
+The first and the third need the corpora of ../shared/data (or --data DIR).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import lmkit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("reference", "stories", "shakespeare", "start"))
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", lmkit.LmkitWarning)
+    measures: dict[str, Callable[[Path], None]] = {
+        "reference": reference,
+        "stories": stories,
+        "shakespeare": shakespeare,
+        "start": start,
+    }
+    measures[arguments.what](arguments.data)
+
+
+def reference(data: Path) -> None:
+    """Train on real corpora and compare perplexities with those that the reference estimator gives."""
+    lmkit.train("the fox\n" * 99, order=2, holdout=0)  # compile first, so that times are those of the work
+    plays = (data / "shakespeare.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    with gzip.open(data / "books/train.tok.txt.gz", "rt", encoding="utf-8") as file:
+        books = "".join(next(file) for _ in range(20_000))
+    wiki = {
+        name: (data / f"wikitext-2/{name}.txt").read_text(encoding="utf-8")
+        for name in ("train", "valid", "test")
+    }
+    wiki = {name: text.replace("<unk>", "unknownword") for name, text in wiki.items()}
+    valid, test = data / "books/valid.tok.txt", data / "books/test.tok.txt"
+    rows: list[tuple[str, str | Path, dict[str, object], list[tuple[str, str | Path, float, float | None]]]] = [
+        ("Shakespeare, 36,000 lines", "".join(plays[:36_000]), {"order": 5},
+         [("the other 4,000", "".join(plays[36_000:]), 502.9593, 249.2072)]),
+        ("the same, characters", "".join(plays[:36_000]), {"order": 6, "tokenizer": "char"},
+         [("the other 4,000", "".join(plays[36_000:]), 4.7194251, None)]),
+        ("WikiText-2", wiki["train"], {"order": 3}, [("test", wiki["test"], 226.05103, None)]),
+        ("WikiText-2", wiki["train"], {"order": 5},
+         [("valid", wiki["valid"], 234.86207, None), ("test", wiki["test"], 220.13857, None)]),
+        ("books, 20,000 lines", books, {"order": 5}, [("valid", valid, 296.68094, 173.67418)]),
+        ("books, 100 MB", data / "books/train.tok.txt.gz", {"order": 5},
+         [("valid", valid, 157.86103, 129.99878), ("test", test, 325.62828, 239.18458)]),
+    ]  # fmt: skip
+    print(
+        "| trained on | order | n-grams | seconds | measured on | perplexity | reference | without OOV | reference |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, text, options, texts in rows:
+        began = time.perf_counter()
+        model = lmkit.train(text, holdout=0, **{"tokenizer": "word", **options})  # type: ignore[arg-type]
+        seconds = time.perf_counter() - began
+        assert isinstance(model, lmkit.NgramModel)
+        size = sum(model.trie.sizes())
+        for where, other, incl, excl in texts:
+            result = lmkit.perplexity(model, other)
+            without = f"{result.perplexity_without_oov:.5f} | {excl}" if excl else " | "
+            row = f"{name} | {options['order']} | {size:,} | {seconds:.1f} | {where}"
+            print(f"| {row} | {result.perplexity:.5f} | {incl} | {without} |", flush=True)
+    print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def stories(_: Path) -> None:
+    """Compare models with the source that the fables were drawn from."""
+    sys.path.insert(0, str(ROOT))
+    from corpora import stories as source
+
+    folder = ROOT / "corpora" / "stories"
+    test = (folder / "test.txt").read_text(encoding="utf-8").splitlines()
+    best, error = source.perplexity(test), source.standard_error(test)
+    print(f"source                     {best:.4f}  (standard error of its logarithm {error:.4f})")
+    recipes: dict[str, dict[str, object]] = {
+        "3-gram": {"order": 3},
+        "5-gram": {"order": 5},
+        "7-gram": {"order": 7},
+        "lstm 2x256, 2 minutes": {"backend": "rnn", "budget": "2m"},
+        "lstm 2x256, 5 minutes": {"backend": "rnn", "budget": "5m"},
+    }
+    for name, options in recipes.items():
+        model = lmkit.train(folder / "train.txt", valid=folder / "valid.txt", **options)  # type: ignore[arg-type]
+        found = lmkit.perplexity(model, folder / "test.txt").perplexity
+        print(f"{name:26} {found:.4f}  {found / best - 1:+.1%}", flush=True)
+
+
+def shakespeare(data: Path) -> None:
+    """Train on characters for ten minutes, measure on the last 4,000 lines, and show what it writes."""
+    lines = (data / "shakespeare.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "test.txt").write_text("".join(lines[36_000:]), encoding="utf-8")
+        model = lmkit.train(
+            "".join(lines[:36_000]),
+            test=folder / "test.txt",
+            backend="rnn",
+            tokenizer="char",
+            budget="10m",
+            report=print,
+        )
+        result = lmkit.perplexity(model, folder / "test.txt")
+    print(
+        f"perplexity {result.perplexity:.4f} a character, {result.tokens:,} characters\n{result.signature}\n"
+    )
+    print(lmkit.generate(model, "ROMEO:\n", max_tokens=600, temperature=0.8, seed=1)[0])
+
+
+def start(_: Path) -> None:
+    """Time the command line's start, eleven times."""
+    times = []
+    for _i in range(11):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "lmkit", "--help"], stdout=subprocess.DEVNULL, check=True)
+        times.append(time.perf_counter() - began)
+    print(f"lmkit --help: median {statistics.median(times):.3f} s of {len(times)}")
+
+
+if __name__ == "__main__":
+    main()

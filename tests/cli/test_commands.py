@@ -1,0 +1,242 @@
+"""The command line as a user meets it: in a process of its own, with files, pipes and mistakes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import STORY
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+MANY = "".join(f"{line}\n" for i in range(40) for line in (STORY.replace("fox", f"fox{i % 7}")).splitlines())
+
+
+def ok(result: subprocess.CompletedProcess[bytes]) -> str:
+    assert result.returncode == 0, result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+    return result.stdout.decode()
+
+
+def refused(result: subprocess.CompletedProcess[bytes], code: int, *words: str) -> None:
+    message = result.stderr.decode()
+    assert result.returncode == code, message
+    assert "Traceback" not in message
+    assert result.stdout == b""
+    for word in words:
+        assert word in message
+
+
+def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
+    """The first lines of the README, word for word."""
+    (tmp_path / "corpus.txt").write_text(MANY)
+    trained = lmkit("train", "corpus.txt")
+    assert ok(trained) == ""  # words go to stderr
+    assert b"held out" in trained.stderr
+    assert b"lmkit ppl" in trained.stderr
+    printed = ok(lmkit("ppl"))
+    assert "perplexity" in printed
+    assert "the test lines held out in training" in printed
+    assert "backend:ngram|order:5|smoothing:mkn|tok:word" in printed
+    assert ok(lmkit("generate", "--prefix", "once upon")).startswith("once upon ")
+    refused(lmkit("train", "corpus.txt"), 2, "exists already", "--force")
+    ok(lmkit("train", "corpus.txt", "--backend", "rnn", "--epochs", "1", "--hidden-size", "8", "-o", "rnn"))
+    assert "context:stream" in ok(lmkit("ppl", "-m", "rnn"))
+    assert "n-grams" in ok(lmkit("info"))
+    assert "parameters" in ok(lmkit("info", "-m", "rnn"))
+
+
+def test_json_everywhere(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "3", "-q"))
+    ppl = json.loads(ok(lmkit("ppl", "--json")))
+    assert ppl["schema"] == 1
+    assert ppl["perplexity"] > 1
+    sample = json.loads(
+        ok(lmkit("generate", "--json", "--prefix", "the", "--seed", "7", "--max-tokens", "3"))
+    )
+    assert len(sample["tokens"]) == len(sample["logprobs"]) <= 3
+    assert sample["seed"] == 7
+    info = json.loads(ok(lmkit("info", "--json")))
+    assert info["options"]["order"] == 3
+    assert info["splits"]["test_lines"] > 0
+
+
+def test_pipes(lmkit: Run, tmp_path: Path) -> None:
+    ok(lmkit("train", "-", "--order", "2", "-o", "m", stdin=MANY.encode()))
+    from_pipe = json.loads(ok(lmkit("ppl", "-", "-m", "m", "--json", stdin=b"the old owl sat .")))
+    (tmp_path / "t.txt").write_text("the old owl sat .\n")
+    assert json.loads(ok(lmkit("ppl", "t.txt", "-m", "m", "--json"))) == from_pipe
+    ok(lmkit("ppl", "-m", "m"))  # the held-out lines are in the model, though the pipe is gone
+    arpa = ok(lmkit("export", "-m", "m", "--arpa", "-"))
+    assert arpa.startswith("\\data\\\nngram 1=")
+    assert arpa.endswith("\\end\\\n")
+    refused(lmkit("train", "-", "-o", "n", stdin=b""), 3, "empty (0 bytes)")
+
+
+def test_the_reader_of_a_pipe_may_go(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "2"))
+    command = f"{sys.executable} -m lmkit generate -n 2000 --seed 1 | head -n 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert result.stderr == b""
+    assert result.stdout.count(b"\n") == 1
+
+
+def test_arpa_files(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(STORY)
+    ok(lmkit("train", "c.txt", "--order", "2", "--tokenizer", "char"))
+    ok(lmkit("export", "--arpa", "m.arpa"))
+    ok(lmkit("export", "--arpa", "m.arpa.gz"))
+    text = (tmp_path / "m.arpa").read_text(encoding="utf-8")
+    assert gzip.decompress((tmp_path / "m.arpa.gz").read_bytes()).decode() == text
+    assert "\tf o\t" not in text.split("\\2-grams:")[0]
+    assert "\u2581 o" in text  # a space is no word of an ARPA file
+    refused(lmkit("export", "--arpa", "m.arpa"), 2, "exists already")
+    refused(lmkit("export", "--arpa", "no/where.arpa"), 5, "no such folder")
+    refused(lmkit("export"), 2, "--arpa FILE")
+
+
+def test_chinese_a_single_line_and_other_scripts(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "zh.txt").write_text(
+        "老狐狸走过了结冰的河。\n小猫头鹰坐在树上。\n老猫头鹰看见了小狐狸。\n" * 40, encoding="utf-8"
+    )
+    ok(lmkit("train", "zh.txt", "-o", "zh"))
+    text = ok(lmkit("generate", "-m", "zh", "--prefix", "老", "--seed", "1"))
+    assert text.startswith("老")
+    assert " " not in text
+    (tmp_path / "one.txt").write_text("a single line of words")
+    trained = lmkit("train", "one.txt", "-o", "one")
+    ok(trained)
+    assert b"nothing is held out" in trained.stderr
+    ok(lmkit("generate", "-m", "one"))
+    refused(lmkit("ppl", "-m", "one"), 2, "no lines were held out", "lmkit ppl FILE")
+    ok(lmkit("ppl", "one.txt", "-m", "one"))
+    ok(lmkit("train", "one.txt", "-o", "one-rnn", "--backend", "rnn", "--epochs", "2", "--hidden-size", "8"))
+    ok(lmkit("ppl", "one.txt", "-m", "one-rnn"))
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (b"", 3, ["bad.txt", "empty (0 bytes)"]),
+        (b"\n\n  \n", 3, ["bad.txt", "only blank lines (3)"]),
+        (bytes(range(256)) * 50, 3, ["bad.txt:1", "NUL"]),
+        ("naïve café\n".encode("latin-1"), 3, ["bad.txt:1, byte 3", "not UTF-8", "iconv"]),
+        ("some words\n".encode("utf-16"), 3, ["UTF-16", "iconv"]),
+        (b"a b <s> c\n", 3, ["line 1", "<s>", "--specials"]),
+        (gzip.compress(b"some words\n" * 99)[:40], 3, ["bad.txt: ended early"]),
+        (None, 2, ["bad.txt: no such file"]),
+    ],
+    ids=["empty", "blank", "binary", "latin-1", "utf-16", "specials", "truncated", "missing"],
+)
+@pytest.mark.parametrize("backend", ["ngram", "rnn"])
+def test_bad_input_is_refused_and_leaves_nothing(
+    lmkit: Run, tmp_path: Path, content: bytes | None, code: int, words: list[str], backend: str
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.txt").write_bytes(content)
+    (tmp_path / "good.txt").write_text(MANY)
+    before = sorted(tmp_path.iterdir())
+    refused(lmkit("train", "bad.txt", "--backend", backend), code, *words)
+    if content is None or content.strip():
+        refused(lmkit("train", "good.txt", "--valid", "bad.txt", "--order", "1"), code, *words[-1:])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "c.txt", "--order", "0"], ["order", "from 1 to 32"]),
+        (["train", "c.txt", "--order", "five"], ["'five' is not a whole number"]),
+        (["train", "c.txt", "--backend", "rnm"], ["did you mean 'rnn'"]),
+        (["train", "c.txt", "--tokenizer", "words"], ["did you mean 'word'"]),
+        (["train", "c.txt", "--hidden-size", "8"], ["belongs to the backend rnn"]),
+        (["train", "c.txt", "--backend", "rnn", "--budget", "soon"], ["no span of time"]),
+        (["train", "c.txt", "--backend", "rnn", "--dropout", "1"], ["dropout"]),
+        (["train", "c.txt", "--backend", "rnn", "--cell", "gru", "--activation", "relu"], ["gru"]),
+        (["train", "c.txt", "--holdout", "1.5"], ["no share of the lines"]),
+        (["train", "c.txt", "--config", "bad.toml"], ["did you mean 'order'"]),
+        (["train", "c.txt", "--config", "none.toml"], ["none.toml"]),
+        (["train"], ["FILE"]),
+        (["trian"], ["No such command"]),
+        (["ppl", "-m", "none"], ["there is no model", "lmkit train"]),
+        (["generate", "-m", "none"], ["there is no model"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_impossible_options_are_usage_errors(
+    lmkit: Run, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    (tmp_path / "bad.toml").write_text("ordr = 3\n")
+    refused(lmkit(*arguments), 2, *words)
+    assert not (tmp_path / "lmkit-model").exists()
+
+
+def test_places_that_cannot_be_written_are_found_before_training(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    refused(lmkit("train", "c.txt", "-o", "no/such/folder"), 5, "no such folder")
+    refused(lmkit("train", "c.txt", "-o", "c.txt"), 2, "not a folder")
+    refused(lmkit("train", "c.txt", "--backend", "rnn", "--device", "cuda:9"), 5, "cuda:9", "cpu")
+
+
+def test_options_from_a_file_with_flags_before_them(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    (tmp_path / "run.toml").write_text('order = 3\nprune = [0, 0, 1]\noutput = "named"\n')
+    ok(lmkit("train", "c.txt", "--config", "run.toml", "--order", "4"))
+    options = json.loads(ok(lmkit("info", "-m", "named", "--json")))["options"]
+    assert options["order"] == 4
+    assert options["prune"] == [0, 0, 1]
+
+
+def test_the_environment_names_the_model(lmkit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    monkeypatch.setenv("LMKIT_MODEL", "elsewhere")
+    ok(lmkit("train", "c.txt", "--order", "1"))
+    ok(lmkit("ppl"))
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(tmp_path: Path, number: int, code: int) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    command = [
+        sys.executable,
+        "-m",
+        "lmkit",
+        "train",
+        "c.txt",
+        "--backend",
+        "rnn",
+        "--budget",
+        "60s",
+        "--patience",
+        "0",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path, env=os.environ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"perplexity" in line:
+                break
+        time.sleep(0.3)
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(30) == code
+    assert b"Traceback" not in rest
+    assert [path.name for path in tmp_path.iterdir()] == ["c.txt"]
+
+
+def test_help_shows_examples(lmkit: Run) -> None:
+    assert "lmkit generate --prefix" in ok(lmkit("--help"))
+    for command in ("train", "ppl", "generate", "export", "info"):
+        assert "Examples:" in ok(lmkit(command, "--help"))
+    assert "--hidden-size" in ok(lmkit("train", "--help"))

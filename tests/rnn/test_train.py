@@ -1,0 +1,181 @@
+"""Training: it learns, repeats itself, stops, ends on time, and never follows a gradient that is no number."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lmkit
+from lmkit.config import RnnConfig
+from lmkit.errors import DivergedError, UsageError
+from lmkit.rnn.network import Network
+from lmkit.rnn.train import train
+from lmkit.text.character import CharTokenizer
+from lmkit.text.vocabulary import BOS, Vocabulary
+
+TOKENIZER = CharTokenizer(vocab=Vocabulary.from_tokens("ab"))
+CYCLE = np.array([3, 3, 4, 2] * 300, np.int32)  # a a b </s>: every token follows from the two before
+
+
+def fit(
+    ids: np.ndarray = CYCLE, valid: np.ndarray | None = None, **options: Any
+) -> tuple[lmkit.RnnModel, list[Any]]:
+    points: list[Any] = []
+    defaults = {
+        "hidden_size": 16,
+        "num_layers": 1,
+        "dropout": 0.0,
+        "device": "cpu",
+        "threads": 1,
+        "learning_rate": 0.02,
+    }
+    config = RnnConfig(**{**defaults, **options})
+    return train(ids, tokenizer=TOKENIZER, config=config, valid=valid, log=points.append), points
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_recurrent_cell_learns_what_needs_a_memory_of_two_tokens(cell: str) -> None:
+    model, _ = fit(cell=cell, epochs=40)
+    assert lmkit.perplexity(model, "aab\n" * 20).perplexity < 1.1
+
+
+def test_without_the_recurrence_only_the_last_token_is_known() -> None:
+    model, _ = fit(cell="mlp", epochs=40)
+    best = 2 ** (2 / 4)  # after a: a or b, one bit each time
+    assert lmkit.perplexity(model, "aab\n" * 20).perplexity == pytest.approx(best, rel=0.03)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    one, other, third = (fit(epochs=3, seed=seed)[0].arrays() for seed in (1, 1, 2))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert any(not np.array_equal(one[name], third[name]) for name in one)
+
+
+def test_a_budget_ends_on_time() -> None:
+    began = time.monotonic()
+    _, points = fit(budget="2s")
+    assert 1.9 < time.monotonic() - began < 4
+    assert points[-1]["progress"] == 1.0
+    assert 10 <= len(points) <= 20
+
+
+def test_the_points_of_the_learning_curve() -> None:
+    _, points = fit(epochs=4, grad_clip=1e-4, valid=CYCLE[:200])
+    assert points[-1]["epoch"] == pytest.approx(4, abs=0.2)
+    assert {
+        "step",
+        "seconds",
+        "train_loss",
+        "valid_loss",
+        "learning_rate",
+        "gradient_norm",
+        "clipped",
+    } <= points[0].keys()
+    assert all(point["clipped"] == 1.0 for point in points)
+    assert points[-1]["learning_rate"] < points[len(points) // 2]["learning_rate"]
+
+
+def test_it_stops_when_validation_no_longer_falls_and_keeps_the_best_weights() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.append(rng.integers(3, 5, 500), 2).astype(np.int32)
+    other = np.append(rng.integers(3, 5, 500), 2).astype(np.int32)
+    model, points = fit(noise, other, epochs=400, patience=3, hidden_size=48)
+    assert points[-1]["progress"] < 1.0
+    best = min(point["valid_loss"] for point in points)
+    measured = -model.score_ids(other)[0].astype(float).mean()
+    assert measured == pytest.approx(best, abs=0.05)  # measured as one stream here, as several there
+    assert points[-1]["train_loss"] < best
+
+
+def test_the_last_weights_are_kept_without_validation() -> None:
+    model, points = fit(epochs=2)
+    assert "valid_loss" not in points[0]
+    assert not model.network.training
+
+
+def test_a_rate_that_diverges_is_an_error_with_advice() -> None:
+    with pytest.raises(DivergedError, match="--learning-rate"):
+        fit(epochs=500, learning_rate=1e30, grad_clip=0.0, cell="rnn", activation="relu")
+
+
+def test_a_non_finite_gradient_never_reaches_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Network.backward
+    calls = 0
+
+    def sometimes_nan(self: Network, features: torch.Tensor, targets: torch.Tensor) -> float:
+        nonlocal calls
+        calls += 1
+        loss = real(self, features, targets)
+        if calls % 3 == 0:
+            next(self.parameters()).grad.fill_(torch.nan)  # type: ignore[union-attr]
+        return loss
+
+    monkeypatch.setattr(Network, "backward", sometimes_nan)
+    model, points = fit(epochs=10)
+    assert all(np.isfinite(array).all() for array in model.arrays().values())
+    assert all(point["train_loss"] is None or np.isfinite(point["train_loss"]) for point in points)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 40])
+def test_the_shortest_texts_can_be_trained_on(length: int) -> None:
+    ids = np.append(np.full(length - 1, 3), 2).astype(np.int32)
+    model, _ = fit(ids, epochs=2)
+    assert np.isfinite(model.score(["aa"])).all()
+
+
+def test_the_loss_of_a_window_in_pieces_is_the_loss_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = Network(vocab_size=7, cell="gru", num_layers=2, hidden_size=5, embedding_size=5)
+    tokens = torch.randint(3, 7, (4, 3))
+    targets = torch.randint(2, 7, (4, 3))
+
+    def gradients() -> list[torch.Tensor]:
+        network.zero_grad()
+        features, _ = network(tokens, network.initial_state(3))
+        losses.append(network.backward(features, targets))
+        return [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+
+    losses: list[float] = []
+    pieces = [gradients()]
+    monkeypatch.setattr("lmkit.rnn.network._CHUNK_LOGITS", 1)
+    pieces.append(gradients())
+    network.zero_grad()
+    features, _ = network(tokens, network.initial_state(3))
+    logits = network.logits(features)
+    assert torch.isneginf(logits[..., BOS]).all()
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    loss.backward()
+    whole = [parameter.grad for parameter in network.parameters()]
+    assert losses == pytest.approx([loss.item()] * 2, abs=1e-6)
+    for found in pieces:
+        for a, b in zip(found, whole, strict=True):
+            assert b is not None
+            torch.testing.assert_close(a, b)
+
+
+def test_what_cannot_be_built_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="lstm"):
+        fit(cell="lstm", activation="relu", epochs=1)
+
+
+def test_unknown_words_have_a_probability_that_was_learnt() -> None:
+    text = "".join(f"the fox{i} saw the owl\n" for i in range(200))
+    model = lmkit.train(
+        text,
+        backend="rnn",
+        tokenizer="word",
+        holdout=0,
+        hidden_size=16,
+        epochs=20,
+        bptt=8,
+        dropout=0.0,
+        learning_rate=0.02,
+        threads=1,
+        device="cpu",
+    )
+    logprobs = model.score(["the zebra saw the owl"])
+    assert np.exp(logprobs[1]) > 0.1  # half of the words after "the" at a line's start were hidden

@@ -1,0 +1,194 @@
+"""What every language model promises: one body of tests over every backend."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lmkit
+from lmkit.model import LanguageModel
+from lmkit.text.vocabulary import BOS, EOS, UNK
+from tests.conftest import STORY
+
+MODELS = {
+    "uniform": {"backend": "uniform"},
+    "unigram": {"order": 1},
+    "bigram": {"order": 2},
+    "5-gram": {"order": 5},
+    "pruned": {"order": 3, "prune": (0, 1)},
+    "no unigram interpolation": {"order": 3, "interpolate_unigrams": False},
+    "rare words unknown": {"order": 3, "min_count": 2},
+    "7-gram of characters": {"order": 7, "tokenizer": "char"},
+    "4-gram of bytes": {"order": 4, "tokenizer": "byte"},
+    **{
+        f"rnn {cell}": {"backend": "rnn", "cell": cell, "hidden_size": 12, "epochs": 2, "bptt": 8}
+        for cell in ("rnn", "gru", "lstm", "mlp")
+    },
+    "rnn untied": {
+        "backend": "rnn",
+        "hidden_size": 12,
+        "embedding_size": 7,
+        "tie_weights": False,
+        "epochs": 2,
+    },
+    "rnn of characters": {
+        "backend": "rnn",
+        "tokenizer": "char",
+        "hidden_size": 16,
+        "epochs": 1,
+        "cell": "gru",
+    },
+}
+PREFIXES = [
+    "",
+    "the old",
+    "the fox sat under",
+    "tree tree tree tree tree",
+    "a zebra saw",
+    "zebra zebra",
+    "the fox .\nthe",
+]
+_trained: dict[str, LanguageModel] = {}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    name = request.param
+    if name not in _trained:
+        options = {"tokenizer": "word", "device": "cpu", "threads": 1, **MODELS[name]}
+        if options.get("backend") != "rnn":
+            del options["device"], options["threads"]
+        _trained[name] = lmkit.train(STORY, holdout=0, **options)
+    return _trained[name]
+
+
+def read(model: LanguageModel, prefix: str) -> np.ndarray:
+    lines = prefix.split("\n")
+    return np.concatenate([model.tokenizer.encode_lines(lines[:-1]), model.tokenizer.encode(lines[-1])])
+
+
+def after(model: LanguageModel, prefix: str) -> object:
+    state = model.start()
+    for token in read(model, prefix):
+        state = model.step(state, np.array([token]))
+    return state
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_can_follow_sums_to_one(model: LanguageModel, prefix: str) -> None:
+    logprobs = model.next_logprobs(after(model, prefix))
+    assert logprobs.shape == (1, len(model.tokenizer.vocab))
+    assert logprobs.dtype == np.float32
+    assert logprobs[0, BOS] == -np.inf
+    assert np.exp(logprobs.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_score_is_the_sum_of_steps(model: LanguageModel) -> None:
+    ids = model.tokenizer.encode_lines([*STORY.split("\n")[:-1], "a zebra saw the fox", ""])
+    plain, _ = LanguageModel.score_ids(model, ids)  # the definition, a step a token
+    fast, _ = model.score_ids(ids)
+    assert fast == pytest.approx(plain, abs=2e-5)
+    assert fast.dtype == np.float32
+
+
+def test_a_text_in_two_pieces_scores_the_same(model: LanguageModel) -> None:
+    ids = model.tokenizer.encode_lines(["the old fox sat", "the owl ran over a hill ."])
+    whole, end = model.score_ids(ids)
+    for cut in range(len(ids) + 1):
+        first, state = model.score_ids(ids[:cut])
+        second, state = model.score_ids(ids[cut:], state)
+        assert np.concatenate([first, second]) == pytest.approx(whole, abs=1e-5)
+        assert model.next_logprobs(state) == pytest.approx(model.next_logprobs(end), abs=1e-5)
+
+
+def test_score_gives_one_number_a_token_and_line_end(model: LanguageModel) -> None:
+    lines = ["the fox", "", "an owl"]
+    assert len(model.score(lines)) == sum(len(model.tokenizer.encode(line)) + 1 for line in lines)
+    assert model.score("the fox") == pytest.approx(model.score(["the fox"]))
+    assert model.score([]).shape == (0,)
+
+
+def test_a_step_changes_nothing_that_was_there(model: LanguageModel) -> None:
+    state = after(model, "the old")
+    before = copy.deepcopy(state)
+    model.step(state, np.array([EOS]))
+    model.step(state, np.array([UNK]))
+    model.score_ids(np.array([3, EOS]), state)
+    model.next_logprobs(state)
+    assert state == before
+
+
+def test_the_batch_changes_nothing(model: LanguageModel) -> None:
+    singles = [after(model, prefix) for prefix in ("the old", "the fox", "a zebra")]
+    tokens = [read(model, "the old"), read(model, "the fox"), read(model, "a zebra")]
+    length = min(map(len, tokens))
+    state = model.start(3)
+    for t in range(length):
+        state = model.step(state, np.array([ids[t] for ids in tokens]))
+    if all(len(ids) == length for ids in tokens):
+        for row, single in enumerate(singles):
+            assert model.next_logprobs(state)[row] == pytest.approx(model.next_logprobs(single)[0], abs=1e-5)
+    chosen = state.select([2, 0, 0])
+    assert len(chosen) == 3
+    assert model.next_logprobs(chosen) == pytest.approx(model.next_logprobs(state)[[2, 0, 0]], abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_text(model: LanguageModel) -> None:
+    options = {"max_tokens": 20, "seed": 5, "lines": 0}
+    one = lmkit.generate(model, "the", samples=1, **options)
+    many = lmkit.generate(model, "the", samples=4, **options)
+    assert one[0].text == many[0].text == lmkit.generate(model, "the", samples=2, **options)[0].text
+    assert one[0].text.startswith("the")
+    assert len(many) == 4
+
+
+def test_a_saved_model_scores_bit_for_bit_the_same(model: LanguageModel, tmp_path: Path) -> None:
+    lmkit.save(model, tmp_path / "model")
+    loaded = lmkit.load(tmp_path / "model", verify=True)
+    ids = model.tokenizer.encode_lines([*STORY.split("\n"), "a zebra"])
+    assert np.array_equal(loaded.tokenizer.encode_lines([*STORY.split("\n"), "a zebra"]), ids)
+    assert np.array_equal(loaded.score_ids(ids)[0], model.score_ids(ids)[0])
+    assert loaded.signature() == model.signature()
+    assert type(loaded) is type(model)
+
+
+def test_evaluation_is_the_sum_of_scores(model: LanguageModel) -> None:
+    text = "the old fox sat .\nthe zebra ran\n\n"
+    result = lmkit.perplexity(model, text)
+    scores = model.score(text.split("\n")[:-1]).astype(np.float64)
+    assert result.logprob == pytest.approx(scores.sum(), rel=1e-6)
+    assert result.perplexity == pytest.approx(np.exp(-scores.mean()), rel=1e-5)
+    assert result.tokens == len(scores)
+    assert result.lines == 3
+
+
+ALPHABET_TEXT = "ab\nabc\ncab\n\naab\nbca\n" * 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backend": "uniform"},
+        {"order": 1},
+        {"order": 3},
+        {"order": 6},
+        {"backend": "rnn", "hidden_size": 6, "epochs": 3, "device": "cpu"},
+        {"backend": "rnn", "hidden_size": 6, "epochs": 3, "device": "cpu", "cell": "mlp"},
+    ],
+    ids=str,
+)
+def test_all_strings_and_their_continuations_sum_to_one(options: dict[str, object]) -> None:
+    model = lmkit.train(ALPHABET_TEXT, tokenizer="char", holdout=0, **options)
+    letters = [UNK, *range(3, len(model.tokenizer.vocab))]
+    state, mass, total = model.start(), np.zeros(1), 0.0
+    for _ in range(5):  # strings of length 0 to 4
+        logprobs = model.next_logprobs(state).astype(np.float64)
+        total += np.exp(mass + logprobs[:, EOS]).sum()
+        rows, tokens = zip(*itertools.product(range(len(mass)), letters), strict=True)
+        mass = mass[list(rows)] + logprobs[list(rows), list(tokens)]
+        state = model.step(state.select(list(rows)), np.array(tokens))
+    assert total + np.exp(mass).sum() == pytest.approx(1, abs=1e-5)
