@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from lmkit.errors import UsageError, did_you_mean
 
 C = TypeVar("C")
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def option(
@@ -30,6 +31,23 @@ def option(
 ) -> Any:
     """Declare a field with its help text and its range (both ends allowed)."""
     return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What to train, where it goes, and what it is measured on."""
+
+    output: str | None = option(None, "model folder to write (LMKIT_MODEL, or lmkit-model here)")
+    backend: str = option("ngram", "kind of model: ngram, rnn, or the name of an installed plug-in")
+    valid: str | None = option(None, "text to validate on, instead of held-out lines")
+    test: str | None = option(None, "text that `lmkit ppl` measures, instead of held-out lines")
+    holdout: float | None = option(
+        None,
+        "share of the lines to hold out, 0 for none (0.1; none with --valid or --test)",
+        low=0.0,
+        high=0.999,
+    )
+    force: bool = option(False, "replace an existing model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +103,9 @@ class RnnConfig:
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
     budget: str | None = option(None, "time for training, such as 90s, 10m or 1h (10m if no --epochs)")
     epochs: float | None = option(None, "passes over the text, instead of a time", low=0.0)
-    patience: int = option(5, "measurements without a better validation before it stops; 0 is off", low=0)
+    patience: int = option(
+        5, "measurements without a better validation before it comes to an end; 0 is off", low=0
+    )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
     threads: int | None = option(None, "CPU threads; all cores if not given", low=1)
     seed: int = option(0, "of weights, dropout and order", low=0)
@@ -132,9 +152,7 @@ def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
         if kind is int and converted != float(value):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(
-            f"{where}: {value!r} is not {'a whole number' if kind is int else f'a {kind.__name__}'}"
-        ) from None
+        raise UsageError(f"{where}: {value!r} is not {_KINDS.get(kind, kind.__name__)}") from None
     low, high, choices = (limits.get(name) for name in ("low", "high", "choices"))
     if choices and converted not in choices:
         raise UsageError(f"{where}: {value!r} is not known; {did_you_mean(str(value), choices)}")

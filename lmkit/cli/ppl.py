@@ -37,8 +37,7 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
         click.echo(json.dumps(result.as_dict()))
         return
     click.echo(f"perplexity             {result.perplexity:.4f}")
-    if result.oov:
-        click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
+    click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
     click.echo(
         f"cross-entropy          {result.cross_entropy:.4f} nats/token, {result.bits_per_token:.4f} bits/token"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lmkit.files import atomic_file
-from lmkit.ngram import kernels
+from lmkit.ngram.kernels import writing
 from lmkit.ngram.model import NgramModel
 from lmkit.text.vocabulary import Vocabulary
 
@@ -63,7 +63,7 @@ def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
         out = np.empty(step * per_line, np.uint8)
         for begin in range(int(trie.level[order - 1]), int(trie.level[order]), step):
             end = min(begin + step, int(trie.level[order]))
-            written = kernels.write_arpa_lines(
+            written = writing.write_arpa_lines(
                 begin, end, order, cursor, trie.first, trie.word, trie.log10_prob, trie.log10_backoff,
                 names, vocab.offsets, out,
             )  # fmt: skip

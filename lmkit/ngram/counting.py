@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmkit.ngram import kernels
+from lmkit.ngram.kernels import counting
 from lmkit.ngram.suffix_sort import sort_positions, with_line_starts
 
 
@@ -40,7 +40,7 @@ def count_ngrams(ids: np.ndarray, *, order: int, vocab_size: int) -> Counts:
     positions = sort_positions(stream, order, vocab_size)
     shared, length = np.empty(len(stream), np.uint8), np.empty(len(stream), np.uint8)
     rows = np.zeros(order + 1, np.int64)
-    kernels.compare_neighbours(stream, positions, order, shared, length, rows)
+    counting.compare_neighbours(stream, positions, order, shared, length, rows)
     rows[1] = vocab_size  # every word is a unigram, met or not
     level = np.cumsum(rows)
     nodes, contexts = int(level[-1]), int(level[-2])
@@ -49,15 +49,15 @@ def count_ngrams(ids: np.ndarray, *, order: int, vocab_size: int) -> Counts:
     count, place = np.zeros(nodes, np.int32), np.zeros(nodes, np.int32)
     children = np.zeros(contexts, np.int64)
     node_at = np.empty((max(order - 2, 0), len(stream)), np.int32)
-    kernels.collect_nodes(
+    counting.collect_nodes(
         stream, positions, shared, length, order, level, word, count, place, children, node_at
     )
     del positions, shared, length
     suffix = np.empty(nodes, np.int32)
-    kernels.link_suffixes(stream, place, order, level, node_at, suffix)
+    counting.link_suffixes(stream, place, order, level, node_at, suffix)
     del node_at
     adjusted = np.empty(nodes, np.int32)
-    kernels.continuation_counts(stream, place, order, level, suffix, count, adjusted)
+    counting.continuation_counts(stream, place, order, level, suffix, count, adjusted)
     first = np.empty(contexts + 1, np.int64)
     first[0] = vocab_size
     np.cumsum(children, out=first[1:])

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmkit.ngram import kernels
 from lmkit.ngram.counting import Counts
 from lmkit.ngram.discounts import discounts_by_order
+from lmkit.ngram.kernels import estimation
 from lmkit.ngram.trie import Trie
+from lmkit.text.vocabulary import BOS, UNK
 
 FLOOR = -99.0  # log10 of nothing, as ARPA files write it
 
@@ -45,14 +46,14 @@ def estimate(
     if interpolate_unigrams:
         probability[:vocab_size] += freed / (stays.sum() - 1)
     else:
-        probability[kernels.UNK] += freed
+        probability[UNK] += freed
     total, gamma = np.empty(contexts), np.empty(contexts)
     for n in range(2, counts.order + 1):
         d = every_d[n - 1]
         begin, end = level[n - 2], level[n - 1]
-        kernels.discount_contexts(begin, end, first, adjusted, kept, d, total, gamma)
-        kernels.interpolate(begin, end, first, adjusted, d, total, gamma, counts.suffix, probability)
-    probability[kernels.BOS] = 1.0  # never predicted; ARPA files give it probability one
+        estimation.discount_contexts(begin, end, first, adjusted, kept, d, total, gamma)
+        estimation.interpolate(begin, end, first, adjusted, d, total, gamma, counts.suffix, probability)
+    probability[BOS] = 1.0  # never predicted; ARPA files give it probability one
     return Trie(
         level=level,
         word=counts.word,

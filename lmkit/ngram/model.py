@@ -10,7 +10,7 @@ import numpy as np
 
 from lmkit.errors import ModelFormatError
 from lmkit.model import LanguageModel
-from lmkit.ngram import kernels
+from lmkit.ngram.kernels import lookup
 from lmkit.ngram.trie import Trie
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS
@@ -63,14 +63,14 @@ class NgramModel(LanguageModel):
     def step(self, state: NgramState, tokens: np.ndarray) -> NgramState:
         """Give the state after one more token (B,) at each position."""
         nodes = state.nodes.copy()
-        kernels.advance_batch(self.trie.word, self.trie.first, nodes, np.asarray(tokens, np.int32))
+        lookup.advance_batch(self.trie.word, self.trie.first, nodes, np.asarray(tokens, np.int32))
         return NgramState(nodes)
 
     def next_logprobs(self, state: NgramState) -> np.ndarray:
         """Give log p of every token (B, V): one slice of the trie for each context that the state knows."""
         trie, vocab_size = self.trie, len(self.tokenizer.vocab)
         out = np.empty((len(state), vocab_size), np.float32)
-        kernels.distribution(
+        lookup.distribution(
             trie.word, trie.log10_prob, trie.log10_backoff, trie.first, state.nodes, vocab_size, out
         )  # fmt: skip
         return out
@@ -80,7 +80,7 @@ class NgramModel(LanguageModel):
         trie = self.trie
         nodes = (self.start() if state is None else state).nodes[0].copy()
         out = np.empty(len(ids), np.float32)
-        kernels.score_stream(
+        lookup.score_stream(
             trie.word, trie.log10_prob, trie.log10_backoff, trie.first, nodes, np.asarray(ids, np.int32), out
         )
         return out, NgramState(nodes[None])

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from lmkit.errors import UsageError
-from lmkit.ngram import kernels
 from lmkit.ngram.counting import Counts
+from lmkit.ngram.kernels import estimation
 from lmkit.text.vocabulary import SPECIALS
 
 
@@ -46,5 +46,5 @@ def keep(counts: Counts, *, thresholds: tuple[int, ...], allowed: np.ndarray | N
     kept[: len(SPECIALS)] = True
     for n in range(2, counts.order + 1):  # an n-gram goes with its context
         begin, end = counts.level[n - 2], counts.level[n - 1]
-        kernels.drop_orphans(begin, end, counts.first, kept)
+        estimation.drop_orphans(begin, end, counts.first, kept)
     return kept

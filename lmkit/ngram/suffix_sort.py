@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from lmkit.errors import ResourceError
-from lmkit.ngram import kernels
+from lmkit.ngram.kernels import sorting
+from lmkit.text.vocabulary import EOS
 
 MAX_TOKENS = (1 << 31) - 1
 
@@ -21,13 +22,13 @@ def with_line_starts(ids: np.ndarray) -> np.ndarray:
     Raises:
         ResourceError: there are more tokens than a position can number.
     """
-    lines = int((ids == kernels.EOS).sum())
+    lines = int((ids == EOS).sum())
     if len(ids) + lines > MAX_TOKENS:
         raise ResourceError(
             f"{len(ids)} tokens are more than the {MAX_TOKENS} that one model can count; use a part of the text"
         )
     stream = np.empty(len(ids) + lines, np.int32)
-    written = kernels.add_line_starts(ids, stream)
+    written = sorting.add_line_starts(ids, stream)
     return stream[:written]
 
 
@@ -41,10 +42,10 @@ def sort_positions(stream: np.ndarray, order: int, vocab_size: int) -> np.ndarra
     end = order
     while end > 0:
         begin = max(0, end - words)
-        kernels.pack_keys(stream, positions, begin, end - begin, word_bits, rank_bits, keys)
+        sorting.pack_keys(stream, positions, begin, end - begin, word_bits, rank_bits, keys)
         keys.sort()
         moved = np.empty_like(positions)
-        kernels.unpack_ranks(keys, rank_bits, positions, moved)
+        sorting.unpack_ranks(keys, rank_bits, positions, moved)
         positions = moved
         end = begin
     return positions

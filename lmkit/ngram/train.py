@@ -61,7 +61,7 @@ def train(
     trie = trie.compact(kept).trim()
     if trie.order < config.order:
         warnings.warn(
-            f"no n-gram of order {trie.order + 1} is left (lines too short, or pruned); the model has order {trie.order}",
+            f"no n-gram of order {trie.order + 1} is left (short lines, or pruned): the model has order {trie.order}",
             LmkitWarning,
             stacklevel=2,
         )

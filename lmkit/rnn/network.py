@@ -60,7 +60,7 @@ class Network(nn.Module):
             self.output.weight = self.embedding.weight
 
     def initialize(self, scheme: str, unigram: Tensor) -> None:
-        """Fill the weights; the output bias starts at log of the unigram distribution (V,), which it would have to find."""
+        """Fill the weights; the output bias starts at the log unigram distribution (V,), which it must find."""
         initialize(self, scheme)
         with torch.no_grad():
             self.output.bias.copy_(unigram.clamp_min(1e-7).log())

@@ -37,6 +37,7 @@ DEFAULT_EPOCHS = 40.0  # at most, where neither time nor epochs are asked for,
 DEFAULT_STEPS = 2000  # but at least so many steps, in a small text
 _MEASURING_SHARE = 0.15  # tokens measured per token trained on; without gradients they cost a third
 _VALID_STREAMS = 16
+_COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 20  # non-finite steps in a row that end the training
 _SMALL_VOCAB = 2000
 _STEPS_PER_EPOCH = (
@@ -111,12 +112,17 @@ def unigram(ids: np.ndarray, vocab_size: int) -> torch.Tensor:
 
 @dataclass
 class _Clock:
-    """How much of the training is over, by time and by steps."""
+    """How much of the training is over, by time or by steps, whichever is further."""
 
     budget: float
     total_steps: float
     began: float
     step: int = 0
+    passed: tuple[float, float, int] = (
+        0.0,
+        0.0,
+        0,
+    )  # progress, seconds and steps at which this schedule began
 
     @property
     def elapsed(self) -> float:
@@ -124,7 +130,18 @@ class _Clock:
 
     @property
     def progress(self) -> float:
-        return min(1.0, max(self.elapsed / self.budget, self.step / self.total_steps))
+        progress, elapsed, step = self.passed
+        share = max((self.elapsed - elapsed) / self.budget, (self.step - step) / self.total_steps)
+        return progress + (1.0 - progress) * min(1.0, share)
+
+    def hurry(self, share: float) -> None:
+        """Let what is left of the schedule pass in a share of what has been spent so far."""
+        _, elapsed, step = self.passed
+        self.passed = (self.progress, self.elapsed, self.step)
+        if math.isfinite(self.budget):
+            self.budget = max(1e-3, min(share * self.elapsed, self.budget - (self.elapsed - elapsed)))
+        if math.isfinite(self.total_steps):
+            self.total_steps = max(1.0, min(share * self.step, self.total_steps - (self.step - step)))
 
 
 class _Trainer:
@@ -153,9 +170,13 @@ class _Trainer:
     def run(
         self, valid: np.ndarray | None, report: Callable[[str], None], log: Callable[[dict[str, Any]], None]
     ) -> None:
-        """Train until time or epochs are over, or validation has stopped falling."""
+        """Train until time or epochs are over.
+
+        When validation no longer falls, training goes back to the best weights and brings the rate down to zero
+        within a fraction of the time spent: the last descent is worth more than the weights that came before it.
+        """
         clock = self._clock()
-        best, best_weights, waited = math.inf, None, 0
+        best, best_weights, waited, cooling = math.inf, None, 0, False
         losses: list[float] = []
         norms: list[float] = []
         next_mark, since, tokens, measured_tokens = 1.0 / MEASUREMENTS, clock.elapsed, 0, 0
@@ -189,11 +210,13 @@ class _Trainer:
                     best, best_weights, waited = entry["valid_loss"], state_arrays(self.network), 0
                 else:
                     waited += 1
-                if self.config.patience and waited >= self.config.patience:
+                if self.config.patience and waited >= self.config.patience and not cooling:
                     report(
-                        f"validation has not fallen for {waited} measurements: stopped, the best weights are kept"
+                        f"no better validation for {waited} measurements: back to the best weights, and to rest"
                     )
-                    break
+                    load_arrays(self.network, best_weights or {})
+                    clock.hurry(_COOLING_SHARE)
+                    cooling = True
         if best_weights is not None:
             load_arrays(self.network, best_weights)
         self.network.eval()

@@ -1,0 +1,103 @@
+"""Loops that query a trie: a token found, a state moved, a text scored, a distribution gathered."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from lmkit.text.vocabulary import BOS, EOS
+
+LN10 = np.log(10.0)
+
+
+@njit(nogil=True, cache=True)
+def find_child(word, first, node, token):
+    """Give the node of the n-gram `node` extended by `token`, or -1: a binary search among the children."""
+    low = np.int64(first[node])
+    end = np.int64(first[node + 1])
+    high = end
+    while low < high:
+        middle = (low + high) >> 1
+        if word[middle] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and word[low] == token else np.int64(-1)
+
+
+@njit(nogil=True, cache=True)
+def advance(word, first, nodes, token):
+    """Replace the nodes (order - 1,) of the last 1, 2, ... words by those after one more token; -1 is none."""
+    longest = len(nodes)
+    if token == EOS:
+        for k in range(longest):
+            nodes[k] = -1
+        if longest:
+            nodes[0] = BOS
+        return
+    for k in range(longest - 1, 0, -1):
+        nodes[k] = find_child(word, first, nodes[k - 1], token) if nodes[k - 1] >= 0 else -1
+    if longest:
+        nodes[0] = token
+
+
+@njit(nogil=True, cache=True)
+def advance_batch(word, first, nodes, tokens):
+    """Do `advance` for each row (B, order - 1)."""
+    for b in range(len(nodes)):
+        advance(word, first, nodes[b], tokens[b])
+
+
+@njit(nogil=True, cache=True)
+def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
+    """Give the natural log-probability of each token (T,) from the state `nodes` (order - 1,) on, which it moves."""
+    longest = len(nodes)
+    for t in range(len(tokens)):
+        token = tokens[t]
+        value = np.float64(log10_prob[token])
+        # Every shorter context is looked up as well: those n-grams are the next state.
+        backoff = 0.0
+        previous = np.int64(nodes[0]) if longest else np.int64(-1)
+        for k in range(longest):
+            node = previous
+            if node < 0:
+                break
+            child = find_child(word, first, node, token)
+            if k + 1 < longest:
+                previous = nodes[k + 1]
+                nodes[k + 1] = child
+            if child >= 0:
+                value = np.float64(log10_prob[child])
+                backoff = 0.0
+            else:
+                backoff += log10_backoff[node]
+        out[t] = (value + backoff) * LN10
+        if longest:
+            if token == EOS:
+                for k in range(longest):
+                    nodes[k] = -1
+                nodes[0] = BOS
+            else:
+                nodes[0] = token
+
+
+@njit(nogil=True, cache=True)
+def distribution(word, log10_prob, log10_backoff, first, nodes, vocab_size, out):
+    """Give the natural log-probability of every token (B, V) after each state (B, order - 1)."""
+    for b in range(len(nodes)):
+        row = out[b]
+        for token in range(vocab_size):
+            row[token] = log10_prob[token]
+        for k in range(nodes.shape[1]):
+            node = nodes[b, k]
+            if node < 0:
+                break
+            backoff = log10_backoff[node]
+            for token in range(vocab_size):
+                row[token] += backoff
+            for child in range(first[node], first[node + 1]):
+                row[word[child]] = log10_prob[child]
+        for token in range(vocab_size):
+            row[token] *= LN10
+        row[BOS] = -np.inf

@@ -1,0 +1,80 @@
+"""Loops that write numbers and n-grams as text."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def write_decimal(value, out, n):
+    """Write a float32 in the fewest decimal places that read back as the same number; give the new length."""
+    magnitude = np.abs(np.float64(value))
+    scale = 1.0
+    digits = 0
+    scaled = np.int64(0)
+    while digits < 13:
+        scaled = np.int64(magnitude * scale + 0.5)
+        if np.float32(np.float64(scaled) / scale) == np.float32(magnitude):
+            break
+        scale *= 10.0
+        digits += 1
+    if value < 0 and scaled > 0:
+        out[n] = 45  # -
+        n += 1
+    whole = scaled // np.int64(scale)
+    part = scaled - whole * np.int64(scale)
+    n = write_integer(whole, 1, out, n)
+    if digits:
+        out[n] = 46  # .
+        n = write_integer(part, digits, out, n + 1)
+    return n
+
+
+@njit(nogil=True, cache=True)
+def write_integer(value, width, out, n):
+    """Write a whole number in at least `width` digits; give the new length."""
+    digits = 1
+    rest = value // 10
+    while rest:
+        digits += 1
+        rest //= 10
+    digits = max(digits, width)
+    for k in range(digits - 1, -1, -1):
+        out[n + k] = 48 + value % 10
+        value //= 10
+    return n + digits
+
+
+@njit(nogil=True, cache=True)
+def write_arpa_lines(begin, end, order, cursor, first, word, log10_prob, log10_backoff, names, offsets, out):
+    """Write the nodes begin to end (exclusive) of one order as ARPA lines; give their bytes.
+
+    Args:
+        begin, end, order: which nodes.
+        cursor: (order,) int64, the node of each shorter context reached so far; kept between calls.
+        first, word, log10_prob, log10_backoff: the trie.
+        names, offsets: the words: word i is names[offsets[i] : offsets[i + 1] - 1].
+        out: (bytes,) uint8, large enough.
+    """
+    n = 0
+    for node in range(begin, end):
+        cursor[order - 1] = node
+        for k in range(order - 2, -1, -1):
+            while first[cursor[k] + 1] <= cursor[k + 1]:
+                cursor[k] += 1
+        n = write_decimal(log10_prob[node], out, n)
+        for k in range(order):
+            out[n] = 32 if k else 9
+            n += 1
+            w = word[cursor[k]]
+            for i in range(offsets[w], offsets[w + 1] - 1):
+                out[n] = names[i]
+                n += 1
+        if node < len(log10_backoff):
+            out[n] = 9
+            n = write_decimal(log10_backoff[node], out, n + 1)
+        out[n] = 10
+        n += 1
+    return n
