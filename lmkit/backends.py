@@ -17,17 +17,28 @@ from lmkit.registry import Registry
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of model: its options, and the places `module:attribute` of its class and its training function.
+    """One kind of model: its options, and the places `module:attribute` of its class and its functions.
 
-    The function is called as train(ids, tokenizer=, config=, valid=, report=, log=) and gives the model: `ids` and
+    `check_place` names a function that refuses a config that cannot be, before any work is done. The training
+    function is called as train(ids, tokenizer=, config=, valid=, report=, log=) and gives the model: `ids` and
     `valid` are streams (T,) int32 with `</s>` at line ends (`valid` may be None), `report` takes lines for the user
-    and `log` dictionaries for the learning curve.
+    (None: say nothing, show no progress) and `log` dictionaries for the learning curve.
     """
 
     name: str
     config: type[Any]
     model_place: str
     train_place: str
+    check_place: str | None = None
+
+    def check(self, config: Any) -> None:
+        """Refuse a config that cannot be.
+
+        Raises:
+            UsageError, InputError, ResourceError: what cannot be, and why.
+        """
+        if self.check_place is not None:
+            _load(self.check_place)(config)
 
     @property
     def model(self) -> type[LanguageModel]:
@@ -52,8 +63,10 @@ class UniformConfig:
     """There is nothing to choose."""
 
 
-NGRAM = Backend("ngram", NgramConfig, "lmkit.ngram.model:NgramModel", "lmkit.ngram.train:train")
-RNN = Backend("rnn", RnnConfig, "lmkit.rnn.model:RnnModel", "lmkit.rnn.train:train")
+NGRAM = Backend(
+    "ngram", NgramConfig, "lmkit.ngram.model:NgramModel", "lmkit.ngram.train:train", "lmkit.ngram.train:check"
+)
+RNN = Backend("rnn", RnnConfig, "lmkit.rnn.model:RnnModel", "lmkit.rnn.train:train", "lmkit.rnn.train:check")
 UNIFORM = Backend("uniform", UniformConfig, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
 
 BACKENDS = Registry(

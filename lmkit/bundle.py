@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lmkit.backends import BACKENDS
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.files import atomic_folder, read_json, sha256, write_json, write_text
+from lmkit.files import MANIFEST, atomic_folder, read_json, read_manifest, sha256, write_json, write_text
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
 from lmkit.text.tokenizer import load_tokenizer
@@ -83,7 +83,6 @@ def save(
         write_json(folder / "splits.json", record.splits)
         for name, lines in record.held_out.items():
             (folder / name).write_bytes(lines)
-        _write_manifest(folder, (file.name for file in sorted(folder.iterdir())))
 
 
 def load(path: str | os.PathLike[str] | None = None, *, verify: bool | None = None) -> LanguageModel:
@@ -125,14 +124,11 @@ def check(path: str | os.PathLike[str] | None = None, *, verify: bool | None = N
             else "not one file"
         )
         raise ModelFormatError(f"{folder}: a model is a folder made by `lmkit train`, {kind}")
-    manifest = read_json(folder / "manifest.json")
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or not set(_REQUIRED) <= set(files):
-        raise ModelFormatError(f"{folder / 'manifest.json'}: does not list the files of a model")
+    files = read_manifest(folder)
+    if not set(_REQUIRED) <= files.keys():
+        raise ModelFormatError(f"{folder / MANIFEST}: does not list the files of a model")
     for name, entry in files.items():
         file = folder / name
-        if Path(name).name != name or file.is_symlink() or not isinstance(entry, dict):
-            raise ModelFormatError(f"{folder / 'manifest.json'}: {name!r} is no plain file of this folder")
         size = file.stat().st_size if file.is_file() else -1
         if size != entry.get("bytes"):
             found = "missing" if size < 0 else f"{size} bytes, not {entry.get('bytes')}"
@@ -162,10 +158,3 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     if not isinstance(config.get("backend"), str) or not isinstance(config.get("model"), dict):
         raise ModelFormatError(f"{folder / 'config.json'}: names no backend or no model")
     return config
-
-
-def _write_manifest(folder: Path, names: Iterable[str]) -> None:
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names
-    }
-    write_json(folder / "manifest.json", {"files": files})

@@ -149,7 +149,7 @@ def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
         if kind in (int, float) and isinstance(value, bool):
             raise ValueError
         converted = kind(value)
-        if kind is int and converted != float(value):
+        if kind is int and isinstance(value, float) and converted != value:
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{where}: {value!r} is not {_KINDS.get(kind, kind.__name__)}") from None

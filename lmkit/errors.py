@@ -7,6 +7,8 @@
     ├── ResourceError          5   disk, memory, device or optional package missing
     └── DivergedError          6   training left the finite numbers
 
+    Stopped (a KeyboardInterrupt) 130 or 143
+
 A message says what was found, where, why that is wrong and what to do.
 """
 
@@ -50,6 +52,18 @@ class DivergedError(LmkitError, RuntimeError):
     """Training left the finite numbers."""
 
     exit_code = 6
+
+
+class Stopped(KeyboardInterrupt):
+    """The user (exit code 130) or the system (143) ended the work before its time.
+
+    A training that was stopped carries the model that it had come to.
+    """
+
+    def __init__(self, exit_code: int = 130, model: object = None) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+        self.model = model
 
 
 class LmkitWarning(UserWarning):

@@ -123,8 +123,7 @@ def perplexity(
     >>> result.tokens, round(result.perplexity), round(result.bits_per_byte, 3)
     (4, 257, 8.006)
     """
-    corpus = Corpus.of(text_or_path)
-    corpus = Corpus(corpus.sources, raw=model.tokenizer.raw)
+    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
     counts = np.zeros(4, np.int64)
 
     def counted() -> Iterator[bytes]:

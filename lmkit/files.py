@@ -20,6 +20,7 @@ from typing import Any
 
 from lmkit.errors import ModelFormatError, ResourceError, UsageError
 
+MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
 
 
@@ -71,25 +72,48 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def write_manifest(folder: Path) -> None:
+    """Write `manifest.json`: size and sha256 of every file of a folder. It is what marks the folder as complete."""
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())
+    }
+    write_json(folder / MANIFEST, {"files": files})
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """Give what `write_manifest` wrote, by file name.
+
+    Raises:
+        ModelFormatError: there is none, or it names something that is no plain file of the folder.
+    """
+    manifest = read_json(folder / MANIFEST)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict):
+        raise ModelFormatError(f"{folder / MANIFEST}: lists no files")
+    for name, entry in files.items():
+        if Path(name).name != name or (folder / name).is_symlink() or not isinstance(entry, dict):
+            raise ModelFormatError(f"{folder / MANIFEST}: {name!r} is no plain file of this folder")
+    return files
+
+
 def check_target(path: Path, *, force: bool) -> None:
     """Refuse, before any work is done, a folder that could not be written in the end.
 
     Raises:
-        UsageError: it exists and `force` is off, or it is something that is not a folder of ours.
+        UsageError: it exists and is not empty, and `force` is off or it holds something that we did not write.
         ResourceError: the folder above is missing or cannot be written.
     """
     parent = path.absolute().parent
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError(f"{path}: exists and is not a folder; give another place with -o")
-    if path.exists():
-        ours = (path / "config.json").exists() or not any(path.iterdir())
+    if path.exists() and any(path.iterdir()):
+        if not _is_ours(path):
+            raise UsageError(
+                f"{path}: is a folder that holds something else than a model; give another place with -o"
+            )
         if not force:
             raise UsageError(
                 f"{path}: exists already; give another place with -o DIR, or --force to replace it"
-            )
-        if not ours:
-            raise UsageError(
-                f"{path}: is a folder that holds something else than a model; give another place"
             )
     if not parent.is_dir():
         raise ResourceError(f"{parent}: there is no such folder; make it first (mkdir -p)")
@@ -97,19 +121,33 @@ def check_target(path: Path, *, force: bool) -> None:
         raise ResourceError(f"{parent}: cannot be written; choose another place with -o DIR")
 
 
+def _is_ours(folder: Path) -> bool:
+    """Tell whether a folder holds a manifest and nothing but what the manifest lists."""
+    try:
+        return {file.name for file in folder.iterdir()} <= {MANIFEST, *read_manifest(folder)}
+    except ModelFormatError:
+        return False
+
+
 @contextmanager
 def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and goes when it does not.
+
+    Its manifest is written last.
 
     Raises:
         UsageError, ResourceError: see `check_target`; ResourceError as well where the disk is full.
     """
     check_target(path, force=force)
     parent = path.absolute().parent
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=parent))
+    try:
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=parent))
+    except OSError as error:
+        raise disk_error(error, path) from error
     retired = building.with_name(building.name + "-old")
     try:
         yield building
+        write_manifest(building)
         building.chmod(0o777 & ~_umask())
         for file in building.rglob("*"):
             _sync(file)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lmkit import sampling
-from lmkit.errors import UsageError
+from lmkit.errors import InputError, UsageError
 from lmkit.model import LanguageModel
 from lmkit.seeds import fresh_seed, generators
 from lmkit.text.vocabulary import EOS, UNK
 
 MAX_TOKENS = 200
+_LOGPROBS = 1 << 22  # log-probabilities shaped at once
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Sample:
     prefix: str
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    reason: str = ""
+    reason: str = "max_tokens"
     text: str = ""
 
     def __str__(self) -> str:
@@ -71,6 +74,7 @@ def generate(
 
     Raises:
         UsageError: a number is out of its range.
+        InputError: the prefix is no text.
 
     >>> from lmkit.text.character import CharTokenizer
     >>> from lmkit.text.vocabulary import Vocabulary
@@ -81,32 +85,63 @@ def generate(
     """
     if samples < 1 or max_tokens < 0 or (lines is not None and lines < 0):
         raise UsageError("samples must be at least 1, max_tokens and lines at least 0")
+    try:
+        prefix.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"the prefix {prefix!r} is not UTF-8 text") from None
+    shape = partial(_shape, temperature=temperature, top_k=top_k, top_p=top_p, allow_unk=allow_unk)
     lines = (1 if model.context == "line" else 0) if lines is None else lines
     rngs = generators(fresh_seed() if seed is None else seed, samples)
-    state = _after(model, prefix).select([0] * samples)
-    results = [Sample(prefix=prefix) for _ in range(samples)]
-    active = list(range(samples))
-    ends = [0] * samples
+    start = _after(model, prefix)
+    rows = max(1, _LOGPROBS // len(model.tokenizer.vocab))  # so many samples at a time
+    results = []
+    for begin in range(0, samples, rows):
+        part = [Sample(prefix=prefix) for _ in rngs[begin : begin + rows]]
+        _continue(
+            model, start.select([0] * len(part)), part, rngs[begin : begin + rows], max_tokens, lines, shape
+        )
+        results += part
+    for sample in results:
+        sample.text = _joined(model, sample)
+    return results
+
+
+def _shape(
+    logprobs: np.ndarray, *, temperature: float, top_k: int, top_p: float, allow_unk: bool
+) -> np.ndarray:
+    """Turn the model's distribution into the one to draw from."""
+    allowed = logprobs if allow_unk else sampling.ban(logprobs, [UNK])
+    return sampling.top_p(sampling.top_k(sampling.temperature(allowed, temperature), top_k), top_p)
+
+
+def _continue(
+    model: LanguageModel,
+    state: Any,
+    samples: list[Sample],
+    rngs: list[np.random.Generator],
+    max_tokens: int,
+    lines: int,
+    shape: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Write tokens into the samples, side by side, until each has ended."""
+    active = list(zip(samples, rngs, strict=True))
     for _ in range(max_tokens):
         plain = model.next_logprobs(state)
-        shaped = plain if allow_unk else sampling.ban(plain, [UNK])
-        shaped = sampling.top_p(sampling.top_k(sampling.temperature(shaped, temperature), top_k), top_p)
-        tokens = sampling.draw(shaped, [rngs[i] for i in active])
-        for row, i in enumerate(active):
-            results[i].ids.append(int(tokens[row]))
-            results[i].logprobs.append(float(plain[row, tokens[row]]))
-            ends[i] += int(tokens[row] == EOS)
-        going = [row for row, i in enumerate(active) if not lines or ends[i] < lines]
+        tokens = sampling.draw(shape(plain), [rng for _, rng in active])
         state = model.step(state, tokens)
+        going = []
+        for row, (sample, _) in enumerate(active):
+            sample.ids.append(int(tokens[row]))
+            sample.logprobs.append(float(plain[row, tokens[row]]))
+            if lines and tokens[row] == EOS and sample.ids.count(EOS) == lines:
+                sample.reason = "line end"
+            else:
+                going.append(row)
+        if not going:
+            return
         if len(going) < len(active):
             state = state.select(going)
             active = [active[row] for row in going]
-        if not active:
-            break
-    for i, sample in enumerate(results):
-        sample.reason = "max_tokens" if i in active else "line end"
-        sample.text = _joined(model, sample)
-    return results
 
 
 def _after(model: LanguageModel, prefix: str) -> Any:

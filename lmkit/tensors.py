@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from lmkit.errors import ModelFormatError
+from lmkit.errors import ModelFormatError, ResourceError
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -29,8 +29,17 @@ _DTYPES = {
 
 
 def write_tensors(path: Path, arrays: Arrays) -> None:
-    """Write named arrays; `lmkit.files` makes the folder around them appear whole or not at all."""
-    safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    """Write named arrays; `lmkit.files` makes the folder around them appear whole or not at all.
+
+    Raises:
+        ResourceError: the disk does not take them.
+    """
+    try:
+        safetensors.numpy.save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, path
+        )
+    except safetensors.SafetensorError as error:  # its word for what the system said
+        raise ResourceError(f"{path}: cannot be written: {error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

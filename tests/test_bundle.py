@@ -8,6 +8,9 @@ import json
 import os
 import random
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +63,15 @@ def test_a_folder_of_something_else_is_never_replaced(model: lmkit.LanguageModel
     (tmp_path / "thesis" / "chapter1.tex").write_text("words")
     with pytest.raises(UsageError, match="something else than a model"):
         lmkit.save(model, tmp_path / "thesis", force=True)
+    lmkit.save(model, tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something else than a model"):
+        lmkit.save(model, tmp_path / "m", force=True)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="something else than a model"):
+        lmkit.save(model, tmp_path, force=True)
+    (tmp_path / "empty").mkdir()
+    lmkit.save(model, tmp_path / "empty")
     with pytest.raises(ResourceError, match="no such folder"):
         lmkit.save(model, tmp_path / "no" / "where")
     (tmp_path / "file").write_text("x")
@@ -197,6 +209,15 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         lmkit.load(tmp_path / "model.pt")
     with pytest.raises(ModelFormatError, match=r"manifest.json"):
         lmkit.load(tmp_path)
+
+
+def test_a_disk_that_fills_while_arrays_are_written_is_a_resource_error(tmp_path: Path) -> None:
+    code = "import lmkit; lmkit.save(lmkit.train(' '.join(map(str, range(9000))), order=3, holdout=0), 'm')"
+    script = f"ulimit -f 128; trap '' XFSZ; exec {sys.executable} -W ignore -c {shlex.quote(code)}"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "ResourceError" in result.stderr
+    assert "cannot be written" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_device_is_written_through_and_never_replaced(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ MODELS = {
     "rare words unknown": {"order": 3, "min_count": 2},
     "7-gram of characters": {"order": 7, "tokenizer": "char"},
     "4-gram of bytes": {"order": 4, "tokenizer": "byte"},
+    "pruned bytes": {"order": 3, "tokenizer": "byte", "prune": (1, 1, 2)},
+    "subwords": {"order": 3, "tokenizer": "bpe", "vocab_size": 270},
+    "pruned subwords": {"order": 3, "tokenizer": "bpe", "vocab_size": 270, "prune": (1,)},
+    "pruned characters": {"order": 4, "tokenizer": "char", "prune": (2, 2, 3)},
     **{
         f"rnn {cell}": {"backend": "rnn", "cell": cell, "hidden_size": 12, "epochs": 2, "bptt": 8}
         for cell in ("rnn", "gru", "lstm", "mlp")
@@ -58,6 +62,8 @@ _trained: dict[str, LanguageModel] = {}
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> LanguageModel:
     name = request.param
+    if MODELS[name].get("tokenizer") == "bpe":
+        pytest.importorskip("tokenizers", reason="needs the extra: subword")
     if name not in _trained:
         options = {"tokenizer": "word", "device": "cpu", "threads": 1, **MODELS[name]}
         if options.get("backend") != "rnn":
@@ -192,3 +198,20 @@ def test_all_strings_and_their_continuations_sum_to_one(options: dict[str, objec
         mass = mass[list(rows)] + logprobs[list(rows), list(tokens)]
         state = model.step(state.select(list(rows)), np.array(tokens))
     assert total + np.exp(mass).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("ids", [[3, 1000], [-1], [[3, 4]]])
+def test_ids_that_are_no_tokens_are_refused(ids: list[int]) -> None:
+    model = lmkit.train(STORY, order=3, tokenizer="word", holdout=0)
+    for call in (
+        lambda: model.score_ids(np.array(ids)),
+        lambda: model.step(model.start(len(ids)), np.array(ids)),
+    ):
+        with pytest.raises(lmkit.UsageError, match="token ids"):
+            call()
+
+
+def test_a_line_with_a_line_end_in_it_is_refused() -> None:
+    model = lmkit.train(STORY, order=3, tokenizer="char", holdout=0)
+    with pytest.raises(lmkit.UsageError, match="splitlines"):
+        model.score("the\nfox")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,24 @@ def test_the_dictionary_is_json_with_the_promised_keys(model: lmkit.LanguageMode
     assert values["signature"] == (
         f"lmkit:{lmkit.__version__}|backend:ngram|order:3|smoothing:mkn|tok:word|vocab:22|unk:oov|context:line|eos:yes"
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_count": 2},
+        {"vocab_size": 5},
+        {"vocab": "words.txt"},
+        {"tokenizer": "char"},
+        {"tokenizer": "byte"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("text", [STORY, STORY + "a <unk> ran .\n"], ids=["", "unk"])
+def test_a_loaded_model_measures_like_the_one_in_memory(options: dict[str, object], text: str) -> None:
+    Path("words.txt").write_text("the fox owl ran .")
+    model = lmkit.train(text, **{"tokenizer": "word", "holdout": 0, **options})  # type: ignore[arg-type]
+    lmkit.save(model, "m")
+    other = "the <unk> fox saw a zebra\n\n"
+    assert lmkit.perplexity(lmkit.load("m"), other) == lmkit.perplexity(model, other)

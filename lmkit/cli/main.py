@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from lmkit.errors import LmkitError, LmkitWarning
+from lmkit.errors import LmkitError, LmkitWarning, Stopped
 from lmkit.version import __version__
 
 COMMANDS = {
@@ -35,6 +36,10 @@ Examples:
 """
 
 
+class _PipeIsGone(Exception):
+    """Nobody reads our output any more."""
+
+
 class LazyGroup(click.Group):
     """Imports the file of a command only when that command is asked for."""
 
@@ -48,6 +53,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"lmkit.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click would turn a broken pipe into exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _PipeIsGone from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
@@ -88,44 +100,42 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         cli.main(arguments, prog_name="lmkit", standalone_mode=False)
         sys.stdout.flush()
+        return 0
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
-        return 130
-    except _Terminated:
-        _say("terminated")
-        return 143
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # so that nothing is flushed into it at exit
+    except (BrokenPipeError, _PipeIsGone):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # let nothing more be written into it
         return 141
+    except (KeyboardInterrupt, click.Abort) as stop:
+        cause = stop.__cause__ if isinstance(stop, click.Abort) else stop
+        code = getattr(cause, "exit_code", 130)
+        _say("terminated" if code == 143 else "interrupted")
+        return int(code)
     except click.ClickException as error:
         error.show()
         return 2
     except Exception as error:
         if debug:
-            raise
-        if isinstance(error, LmkitError):
-            _say(f"error: {error}")
-            return error.exit_code
-        if isinstance(error, MemoryError):
-            _say(f"error: out of memory ({error}); use less text, a lower --order or a smaller model")
-            return 5
-        _say(
-            f"error: {type(error).__name__}: {error}\nThis is a bug in lmkit; run again with --debug and report it."
-        )
-        return 1
-    return 0
+            traceback.print_exc()
+        return _say_error(error)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+def _say_error(error: Exception) -> int:
+    """Say what went wrong, and give its exit code."""
+    if isinstance(error, LmkitError):
+        _say(f"error: {error}")
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        _say(f"error: out of memory ({error}); use less text, a lower --order or a smaller model")
+        return 5
+    _say(
+        f"error: {type(error).__name__}: {error}\nThis is a bug in lmkit; run again with --debug and report it."
+    )
+    return 1
 
 
 def _terminated(number: int, frame: Any) -> NoReturn:
-    raise _Terminated
+    raise Stopped(143)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -51,7 +51,7 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
     )
     click.echo(f"measured on            {what}")
     click.echo(f"signature              {result.signature}")
-    if result.oov == result.tokens - result.lines:
+    if result.oov and result.oov == result.tokens - result.lines:
         click.echo(
             "lmkit: warning: every word is unknown to the model; is this the right text, and the right model?",
             err=True,
@@ -64,7 +64,7 @@ def _folder(model: str | None) -> Path:
     return Path(model) if model else default_path()
 
 
-def _held_out(folder: Path) -> tuple[list[Path], str]:
+def _held_out(folder: Path) -> tuple[list[Path] | list[str], str]:
     """Find the text to measure where none is named: test before validation."""
     from lmkit.files import read_json
 
@@ -72,8 +72,8 @@ def _held_out(folder: Path) -> tuple[list[Path], str]:
     for name, what in (("test", "test"), ("valid", "validation")):
         if (folder / f"{name}.txt").exists():
             return [folder / f"{name}.txt"], f"the {what} lines held out in training"
-        if named := splits.get(f"{name}_file"):
-            return [Path(named["path"])], named["path"]
+        if named := splits.get(f"{name}_files"):
+            return named, ", ".join(named)
     raise UsageError(
         f"{folder}: no lines were held out in training (--holdout 0, or too few lines); name a file: lmkit ppl FILE"
     )

@@ -95,7 +95,7 @@ def command(
         if not quiet:
             click.echo(line, err=True)
 
-    train(files, **{**dataclasses.asdict(run), "output": path}, report=say, **options)
+    train(files, **{**dataclasses.asdict(run), "output": path}, report=None if quiet else say, **options)
     if as_json:
         config = read_config(path)
         facts = {

@@ -7,6 +7,7 @@ Words may hold no white space, so a model of characters writes the space as U+25
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,12 +31,14 @@ _ESCAPES = {
 }
 
 
-def write_arpa(model: NgramModel, path: Path) -> None:
+def write_arpa(model: NgramModel, path: str | os.PathLike[str]) -> None:
     """Write a model as an ARPA file, compressed if the name ends in `.gz`.
 
     Raises:
         ResourceError: the file cannot be written.
     """
+
+    path = Path(path)
 
     def opener(target: Path) -> object:
         import gzip
@@ -73,7 +76,7 @@ def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
 
 def printable(vocab: Vocabulary) -> Vocabulary:
     """Give a vocabulary without white space inside its tokens."""
-    if not any(mark in vocab.data for mark in (b" ", b"\t", b"\r", b"\0", b"\v", b"\f", "\u2581".encode())):
+    if not any(mark in vocab.data for mark in (b" ", b"\t", b"\r", b"\0")):
         return vocab
     table = str.maketrans(_ESCAPES)
     return Vocabulary("".join(f"{token.translate(table)}\n" for token in vocab.tokens).encode())

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmkit.errors import ResourceError
 from lmkit.ngram.kernels import counting
-from lmkit.ngram.suffix_sort import sort_positions, with_line_starts
+from lmkit.ngram.suffix_sort import MAX_TOKENS, sort_positions, with_line_starts
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def count_ngrams(ids: np.ndarray, *, order: int, vocab_size: int) -> Counts:
     rows[1] = vocab_size  # every word is a unigram, met or not
     level = np.cumsum(rows)
     nodes, contexts = int(level[-1]), int(level[-2])
+    if contexts > MAX_TOKENS:
+        raise ResourceError(f"{contexts} contexts are more than {MAX_TOKENS}; use a lower order or less text")
     word = np.empty(nodes, np.int32)
     word[:vocab_size] = np.arange(vocab_size)
     count, place = np.zeros(nodes, np.int32), np.zeros(nodes, np.int32)

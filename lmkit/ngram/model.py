@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lmkit.errors import ModelFormatError
+from lmkit.errors import ModelFormatError, UsageError
 from lmkit.model import LanguageModel
 from lmkit.ngram.kernels import lookup
 from lmkit.ngram.trie import Trie
@@ -63,7 +63,7 @@ class NgramModel(LanguageModel):
     def step(self, state: NgramState, tokens: np.ndarray) -> NgramState:
         """Give the state after one more token (B,) at each position."""
         nodes = state.nodes.copy()
-        lookup.advance_batch(self.trie.word, self.trie.first, nodes, np.asarray(tokens, np.int32))
+        lookup.advance_batch(self.trie.word, self.trie.first, nodes, self._checked(tokens, len(state)))
         return NgramState(nodes)
 
     def next_logprobs(self, state: NgramState) -> np.ndarray:
@@ -78,12 +78,18 @@ class NgramModel(LanguageModel):
     def score_ids(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[np.ndarray, NgramState]:
         """Give log p of each token (T,), and the state after them, in one compiled loop."""
         trie = self.trie
+        ids = self._checked(ids, len(ids))
         nodes = (self.start() if state is None else state).nodes[0].copy()
         out = np.empty(len(ids), np.float32)
-        lookup.score_stream(
-            trie.word, trie.log10_prob, trie.log10_backoff, trie.first, nodes, np.asarray(ids, np.int32), out
-        )
+        lookup.score_stream(trie.word, trie.log10_prob, trie.log10_backoff, trie.first, nodes, ids, out)
         return out, NgramState(nodes[None])
+
+    def _checked(self, ids: np.ndarray, count: int) -> np.ndarray:
+        """Give ids as int32 if they are tokens of this model: the compiled loops look at no bounds."""
+        ids = np.asarray(ids)
+        if ids.shape != (count,) or (count and not 0 <= ids.min() <= ids.max() < len(self.tokenizer.vocab)):
+            raise UsageError(f"token ids must be {count} numbers from 0 to {len(self.tokenizer.vocab) - 1}")
+        return ids.astype(np.int32, copy=False)
 
     def protocol(self) -> dict[str, str]:
         """Name the order and the smoothing."""

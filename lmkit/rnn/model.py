@@ -151,7 +151,10 @@ class RnnModel(LanguageModel):
         ]
         if wrong:
             raise ModelFormatError(f"model.safetensors: missing or of another shape: {', '.join(wrong)}")
-        network = Network(vocab_size=len(tokenizer.vocab), **config)
+        with (
+            torch.random.fork_rng()
+        ):  # the weights drawn here are overwritten: leave the caller's randomness alone
+            network = Network(vocab_size=len(tokenizer.vocab), **config)
         load_arrays(network, arrays)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in network.parameters()):
             raise ModelFormatError("model.safetensors: holds weights that are no finite numbers; train again")

@@ -28,6 +28,7 @@ class CharTokenizer(Tokenizer):
     """
 
     kind = "char"
+    options = frozenset({"min_count", "vocab_size", "vocab"})
 
     def __init__(self, *, vocab: Vocabulary, unk: str = "oov") -> None:
         self.vocab = vocab
@@ -74,5 +75,5 @@ class CharTokenizer(Tokenizer):
 
 
 def _points(text: str) -> np.ndarray:
-    """Give the code points of a string; half a surrogate pair becomes U+FFFD."""
-    return np.frombuffer(text.encode("utf-32-le", errors="replace"), np.uint32)
+    """Give the code points of a string, half a surrogate pair too."""
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)

@@ -7,26 +7,22 @@ NUL byte; anything else is refused with its place, unless the corpus is raw (for
 
 from __future__ import annotations
 
-import bz2
-import glob
-import gzip
 import io
 import lzma
 import os
 import re
-import sys
-import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
 
-from lmkit.errors import InputError, UsageError, missing_package
+from lmkit.errors import InputError, UsageError
+from lmkit.text.sources import Source, decompressed, named_sources
 
 BLOCK_BYTES = 8 << 20
 NEWLINE = b"\n"
 _BOM = b"\xef\xbb\xbf"
+_SPECIAL = re.compile(rb"(?<![^\0\t\n\r ])</?s>(?![^\0\t\n\r ])")
 _FOREIGN = {
     b"\xff\xfe": "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
     b"\xfe\xff": "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8",
@@ -37,16 +33,10 @@ PathLike = str | os.PathLike[str]
 
 
 @dataclass
-class Source:
-    """One named stream of bytes that can be opened again and again."""
-
-    name: str
-    open: Callable[[], IO[bytes]]
-
-
-@dataclass
 class Corpus:
     """Sources read one after the other.
+
+    `raw` lets any bytes pass, `refuse_specials` no literal `<s>` or `</s>` (see `Tokenizer.reads`).
 
     >>> corpus = Corpus.from_text("a b\\r\\n\\nc")
     >>> b"".join(corpus.blocks())
@@ -55,6 +45,7 @@ class Corpus:
 
     sources: list[Source]
     raw: bool = field(default=False, kw_only=True)
+    refuse_specials: bool = field(default=False, kw_only=True)
 
     @classmethod
     def from_text(cls, text: str, name: str = "<text>") -> Corpus:
@@ -75,7 +66,7 @@ class Corpus:
             UsageError: no path is given, or one cannot be read.
         """
         names = [os.fspath(p) for p in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-        sources = [source for name in names for source in _sources(name)]
+        sources = [source for name in names for source in named_sources(name)]
         if not sources:
             raise UsageError("no text was named; give a file, a folder or - for standard input")
         return cls(sources)
@@ -90,7 +81,7 @@ class Corpus:
         if isinstance(text_or_path, Corpus):
             return text_or_path
         if isinstance(text_or_path, str):
-            looks_like_path = re.fullmatch(r"-|\S*/\S+|\S+\.(txt|gz|bz2|xz|zst|tok|md|csv|tsv)", text_or_path)
+            looks_like_path = re.fullmatch(r"-|\S*/\S+|\S+\.[A-Za-z]\w{0,7}", text_or_path)
             if not (looks_like_path or ("\n" not in text_or_path and _exists(text_or_path))):
                 return cls.from_text(text_or_path)
         return cls.from_paths(text_or_path)
@@ -103,8 +94,12 @@ class Corpus:
         """
         empty = True
         for source in self.sources:
-            for block in _whole_lines(source, size, raw=self.raw):
+            for line, block in _whole_lines(source, size, raw=self.raw):
                 empty = False
+                if not self.raw:
+                    _check_text(source.name, block, line)
+                if self.refuse_specials:
+                    _check_specials(source.name, block, line)
                 yield block
         if empty:
             names = ", ".join(source.name for source in self.sources)
@@ -123,93 +118,11 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _sources(name: str) -> Iterator[Source]:
-    """Resolve one name of the command line."""
-    if name == "-":
-        yield Source("<stdin>", _Stdin())
-        return
-    path = Path(name)
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        if not found:
-            raise UsageError(f"{name}: the folder holds no files")
-    elif path.exists():
-        found = [path]
-    else:
-        found = (
-            sorted(Path(match) for match in glob.glob(name, recursive=True)) if glob.has_magic(name) else []
-        )
-        if not found:
-            kind = "a dangling link" if path.is_symlink() else "no such file"
-            raise UsageError(f"{name}: {kind}; check the name (current folder: {Path.cwd()})")
-    for file in found:
-        yield Source(str(file), _File(file))
-
-
-class _File:
-    """Opens a file, and refuses to go on when it has changed since the first time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seen: tuple[int, int] | None = None
-
-    def __call__(self) -> IO[bytes]:
-        try:
-            file = self.path.open("rb")
-        except OSError as error:
-            raise UsageError(f"{self.path}: cannot be read: {error.strerror}") from error
-        status = os.fstat(file.fileno())
-        now = (status.st_size, status.st_mtime_ns)
-        if self.seen not in (None, now):
-            file.close()
-            raise InputError(f"{self.path}: changed while it was being read; train again when it is complete")
-        self.seen = now
-        return file
-
-
-class _Stdin:
-    """Keeps standard input in a temporary file, so that it can be read twice."""
-
-    def __init__(self) -> None:
-        self.spool: IO[bytes] | None = None
-
-    def __call__(self) -> IO[bytes]:
-        if self.spool is None:
-            if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-                raise UsageError("standard input is empty; pipe a text into the command or name a file")
-            self.spool = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115  (closed with the process)
-            while chunk := sys.stdin.buffer.read(1 << 20):
-                self.spool.write(chunk)
-            self.spool.flush()
-        copy = os.fdopen(os.dup(self.spool.fileno()), "rb")
-        copy.seek(0)
-        return copy
-
-
-def _decompressed(source: Source, file: IO[bytes]) -> IO[bytes]:
-    """Recognise compressed and foreign files by their first bytes, whatever their name."""
-    start = file.read(6)
-    file.seek(0)
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(file))
-    if start.startswith(b"BZh"):
-        return bz2.open(file)
-    if start == b"\xfd7zXZ\x00":
-        return lzma.open(file)
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
-        try:
-            import zstandard
-        except ImportError:
-            raise missing_package("zstandard", "zstd", f"{source.name}: a .zst file") from None
-        return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
-    return file
-
-
-def _whole_lines(source: Source, size: int, *, raw: bool) -> Iterator[bytes]:
-    """Cut one source into blocks that end at line ends."""
+def _whole_lines(source: Source, size: int, *, raw: bool) -> Iterator[tuple[int, bytes]]:
+    """Cut one source into blocks that end at line ends, each with the number of its first line."""
     line = 1
     pieces: list[bytes] = []
-    with source.open() as file, _decompressed(source, file) as stream:
+    with source.open() as file, decompressed(source, file) as stream:
         first = True
         while True:
             try:
@@ -235,10 +148,8 @@ def _whole_lines(source: Source, size: int, *, raw: bool) -> Iterator[bytes]:
             if b"\r\n" in block:
                 block = block.replace(b"\r\n", b"\n")
             if block:
-                if not raw:
-                    _check_text(source.name, block, line)
+                yield line, block
                 line += block.count(b"\n")
-                yield block
             if not chunk:
                 return
 
@@ -261,3 +172,14 @@ def _check_text(name: str, block: bytes, line: int) -> None:
             f"{where}: 0x{block[error.start]:02x} is not UTF-8 ({error.reason}); convert the file "
             "(iconv -f LATIN1 -t UTF-8, say), or use --tokenizer byte"
         ) from None
+
+
+def _check_specials(name: str, block: bytes, line: int) -> None:
+    """Refuse the words that mark where a line begins or ends."""
+    if b"<s>" not in block and b"</s>" not in block:
+        return
+    if found := _SPECIAL.search(block):
+        raise InputError(
+            f"{name}:{line + block.count(NEWLINE, 0, found.start())}: the word {found[0].decode()} marks where a line "
+            "begins or ends and cannot be in a text; remove it, or use --specials skip (drop it) or --specials unk"
+        )

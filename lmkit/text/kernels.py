@@ -6,13 +6,14 @@ Each has a plain twin: `WordTokenizer.encode` for the words, a few lines in the 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from lmkit.compiled import compiled
 
 FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def mix(value):  # type: ignore[no-untyped-def]
     """Spread every bit of a 64-bit number over all others (the finaliser of MurmurHash3)."""
     value ^= value >> np.uint64(33)
@@ -22,7 +23,7 @@ def mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> np.uint64(33))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
     """Hash each line of `data` (FNV-1a, mixed) into `hashes`, its end (exclusive) into `ends`; give their number."""
     count = 0
@@ -39,7 +40,7 @@ def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
     """Put the words `first` to `last` (exclusive), known by their hashes, into an open-addressing table."""
     mask = np.uint64(len(table) - 1)
@@ -50,7 +51,7 @@ def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
         table[slot] = word
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
     """Hash the words `first` and later of a vocabulary: word i is data[offsets[i] : offsets[i + 1] - 1]."""
     for word in range(first, len(offsets) - 1):
@@ -60,7 +61,7 @@ def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
         hashes[word] = mix(value)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):  # type: ignore[no-untyped-def]
     """Turn bytes into word ids, from `position` on, one `</s>` (2) at each line end.
 

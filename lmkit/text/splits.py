@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lmkit.errors import UsageError
-from lmkit.text.corpus import BLOCK_BYTES, Corpus, Source
+from lmkit.text.corpus import BLOCK_BYTES, Corpus
+from lmkit.text.sources import Source
 
 HOLDOUT = 0.1
 MIN_LINES = 100  # with fewer there is too little to measure on, and every line is for training
@@ -26,29 +27,39 @@ class TrainingLines(Corpus):
     for test above.
     """
 
-    def __init__(self, corpus: Corpus, *, holdout: float = HOLDOUT) -> None:
+    def __init__(
+        self, corpus: Corpus, *, holdout: float = HOLDOUT, valid: bool = True, test: bool = True
+    ) -> None:
         """Decide whether the corpus is large enough to be split.
+
+        Args:
+            corpus: All lines.
+            holdout: The share of them to hold out, half for validation and half for test.
+            valid, test: Whether to hold out that half; if not, its lines are for training too.
 
         Raises:
             UsageError: `holdout` is not a share below one.
         """
         if not 0 <= holdout < 1:
             raise UsageError(f"holdout {holdout} is no share of the lines; give a number from 0 to below 1")
-        super().__init__(corpus.sources, raw=corpus.raw)
+        super().__init__(corpus.sources, raw=corpus.raw, refuse_specials=corpus.refuse_specials)
         self.corpus = corpus
         self.holdout = holdout
+        self.halves = (valid, test)
         self.lines_read = 0
         self.valid = self.test = b""
         if holdout and not self._is_large_enough():
             self.holdout = 0.0
 
     def _is_large_enough(self) -> bool:
-        lines = 0
+        lines, train, held_out = 0, False, False
         for block in self.corpus.blocks():
             lines += block.count(b"\n")
-            if lines >= MIN_LINES:
-                train, *held_out = self._split(block)
-                return bool(train.strip() and any(held_out))
+            parts = self._split(block)
+            train |= bool(parts[0].strip())
+            held_out |= any(parts[1:])
+            if lines >= MIN_LINES and train and held_out:
+                return True
         return False
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -76,11 +87,14 @@ class TrainingLines(Corpus):
         kernels.hash_lines(data, hashes, ends)
         lengths = np.diff(ends, prepend=0)
         share = hashes.astype(np.float64) / 2**64
-        part = np.where(share < self.holdout / 2, 1, np.where(share < self.holdout, 2, 0)).astype(np.uint8)
+        valid, test = self.halves
+        part = np.zeros(count, np.uint8)
+        part[share < self.holdout] = 2 if test else 0
+        part[share < self.holdout / 2] = 1 if valid else 0
         part[lengths == 1] = 0
         of_byte = np.repeat(part, lengths)
-        train, valid, test = (data[of_byte == k].tobytes() for k in range(3))
-        return train, valid, test
+        train_part, valid_part, test_part = (data[of_byte == k].tobytes() for k in range(3))
+        return train_part, valid_part, test_part
 
     def record(self) -> dict[str, Any]:
         """Say what was held out and by which rule, for `splits.json`."""

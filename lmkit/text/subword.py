@@ -28,11 +28,14 @@ class BpeTokenizer(Tokenizer):
     """Subwords learnt by merging the most frequent pairs of neighbours, from bytes up."""
 
     kind = "bpe"
+    options = frozenset({"min_count", "vocab_size"})
     unk = "none"
 
     def __init__(self, *, model: tokenizers.Tokenizer) -> None:
         self.model = model
         entries = sorted(model.get_vocab(with_added_tokens=True).items(), key=lambda entry: entry[1])
+        if [index for _, index in entries] != list(range(len(entries))) or len(entries) < len(SPECIALS):
+            raise ModelFormatError("tokenizer.json: its ids are not 0, 1, 2, ... without a gap")
         self.vocab = Vocabulary.from_tokens(token for token, _ in entries[len(SPECIALS) :])
 
     @classmethod

@@ -36,15 +36,24 @@ class Tokenizer(ABC):
         raw: whether it takes any bytes, not UTF-8 text alone.
         joiner: what stands between two tokens of a text.
         vocab: the tokens.
-        unk: how unknown words were met in training: `word` (the text wrote `<unk>`, and it counts as a word),
-            `oov` (they did not occur), `none` (there are none: every text can be written).
+        options: the fields of `TextConfig` that it takes.
+        unk: what an unknown word is: `word` (the training text wrote `<unk>`, and it counts as a word there and
+            here), `oov` (it never did), `none` (there are none: every text can be written, the vocabulary is fixed).
+        specials: what a literal `<s>` or `</s>` is: `error`, `skip`, `unk`.
     """
 
     kind: ClassVar[str]
     raw: ClassVar[bool] = False
     joiner: ClassVar[str] = ""
+    options: ClassVar[frozenset[str]] = frozenset()
     vocab: Vocabulary
     unk: str = "oov"
+    specials: str = "error"
+
+    @classmethod
+    def reads(cls, corpus: Corpus, specials: str = "error") -> Corpus:
+        """Give the corpus under this kind's rules about bytes and special words."""
+        return Corpus(corpus.sources, raw=cls.raw)
 
     @classmethod
     @abstractmethod
@@ -73,7 +82,14 @@ class Tokenizer(ABC):
         return np.concatenate(list(self.encode_blocks(corpus.blocks())))
 
     def encode_lines(self, lines: Iterable[str]) -> np.ndarray:
-        """Give the ids of several lines, `</s>` at each line end."""
+        """Give the ids of several lines, `</s>` at each line end.
+
+        Raises:
+            UsageError: a line holds a line end.
+        """
+        lines = list(lines)
+        if any("\n" in line for line in lines):
+            raise UsageError("a line holds a line end; give the lines one by one: text.splitlines()")
         parts = [np.append(self.encode(line), np.int32(EOS)) for line in lines]
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 

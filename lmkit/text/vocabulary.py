@@ -6,6 +6,7 @@ places of the line ends found in one pass, and the dictionary from token to id b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from lmkit.files import write_text
 
 UNK, BOS, EOS = 0, 1, 2
 SPECIALS = ("<unk>", "<s>", "</s>")
+SEPARATORS = re.compile("[\0\t\n\r ]+")
 
 
 class Vocabulary:
@@ -45,7 +47,7 @@ class Vocabulary:
         """Read a model's `vocab.txt`.
 
         Raises:
-            ModelFormatError: the specials are not where they belong, or a token stands twice.
+            ModelFormatError: it cannot be read, or the specials are not where they belong.
         """
         try:
             data = path.read_bytes()
@@ -95,13 +97,13 @@ class Vocabulary:
 
 
 def read_word_list(path: Path) -> list[str]:
-    """Read the words of a user's file, whatever white space separates them; specials and repetitions are dropped.
+    """Read the words of a user's file, separated as the words of a text; specials and repetitions are dropped.
 
     Raises:
         InputError: the file cannot be read as UTF-8.
     """
     try:
-        words = path.read_text(encoding="utf-8-sig").split()
+        words = [word for word in SEPARATORS.split(path.read_text(encoding="utf-8-sig")) if word]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a word list: {error}") from error
     return [word for word in dict.fromkeys(words) if word not in SPECIALS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,11 +10,10 @@ import numpy as np
 
 from lmkit.config import TextConfig
 from lmkit.errors import InputError
-from lmkit.text.corpus import Corpus
+from lmkit.text.corpus import NEWLINE, Corpus
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary, read_word_list
+from lmkit.text.vocabulary import BOS, EOS, SEPARATORS, SPECIALS, UNK, Vocabulary, read_word_list
 
-_SEPARATORS = re.compile("[\0\t\n\r ]+")
 _POLICIES = {"error": 0, "skip": 1, "unk": 2}
 
 
@@ -34,6 +32,7 @@ class WordTokenizer(Tokenizer):
 
     kind = "word"
     joiner = " "
+    options = frozenset({"min_count", "vocab_size", "vocab", "specials"})
 
     def __init__(self, *, vocab: Vocabulary, unk: str = "oov", specials: str = "error") -> None:
         self.vocab = vocab
@@ -42,15 +41,20 @@ class WordTokenizer(Tokenizer):
         self._index: _WordIndex | None = None
 
     @classmethod
+    def reads(cls, corpus: Corpus, specials: str = "error") -> Corpus:
+        """Give the corpus, refusing special words where that is the rule."""
+        return Corpus(corpus.sources, refuse_specials=specials == "error")
+
+    @classmethod
     def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
         """Read a text once: number its words as they come, then renumber them by falling frequency."""
         if options.vocab is not None:
-            fixed = cls(
-                vocab=Vocabulary.from_tokens(read_word_list(Path(options.vocab))), specials=options.specials
-            )
-            ids = fixed.encode_corpus(corpus)
-            fixed.unk = "word" if (ids == UNK).any() else "oov"
-            return fixed, ids
+            known = Vocabulary.from_tokens(read_word_list(Path(options.vocab)))
+            index = _WordIndex(known, options.specials, literal_unk=True, grow=False)
+            ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
+            return cls(
+                vocab=known, unk="word" if index.counts[UNK] else "oov", specials=options.specials
+            ), ids
         index = _WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
         ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
         counts = index.counts[: index.size]
@@ -68,7 +72,7 @@ class WordTokenizer(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         """Give the ids of one line: the plain twin of the compiled loop."""
         ids = self.vocab.ids
-        words = [word for word in _SEPARATORS.split(text) if word]
+        words = [word for word in SEPARATORS.split(text) if word]
         found = np.array([ids.get(word, UNK) for word in words], np.int32)
         special = (found == BOS) | (found == EOS)
         if special.any():
@@ -107,7 +111,6 @@ class _WordIndex:
         self.kernels = kernels
         self.special = _POLICIES[specials]
         self.grow = grow
-        self.lines = 0
         self.size = len(vocab)
         self.words = np.frombuffer(vocab.data, np.uint8).copy()
         self.offsets = vocab.offsets
@@ -152,9 +155,8 @@ class _WordIndex:
                     self.words = np.resize(self.words, 2 * len(data))
                 self._enlarge()
             elif stopped == 2:
-                line = self.lines + block.count(b"\n", 0, position) + 1
-                raise _special_error(bytes(data[position : position + 4]).decode().strip(), f"line {line}")
-        self.lines += block.count(b"\n")
+                word = bytes(data[position : position + 4]).decode().strip()
+                raise _special_error(word, f"line {block.count(NEWLINE, 0, position) + 1} of the block")
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 

@@ -85,10 +85,45 @@ def test_pipes(lmkit: Run, tmp_path: Path) -> None:
 def test_the_reader_of_a_pipe_may_go(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(MANY)
     ok(lmkit("train", "c.txt", "--order", "2"))
-    command = f"{sys.executable} -m lmkit generate -n 2000 --seed 1 | head -n 1"
+    command = f"{sys.executable} -m lmkit export --arpa - | true; printf ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
     assert result.stderr == b""
-    assert result.stdout.count(b"\n") == 1
+    assert result.stdout == b"141"
+
+
+@pytest.mark.parametrize("where", [[], ["--debug"]])
+def test_exit_codes_do_not_depend_on_debug(lmkit: Run, where: list[str]) -> None:
+    result = lmkit(*where, "ppl", "-m", "none")
+    assert result.returncode == 2
+    assert (b"Traceback" in result.stderr) == bool(where)
+
+
+def test_process_substitution_and_texts_to_measure_on(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.txt").write_text(MANY)
+    (tmp_path / "other.txt").write_text(STORY)
+    command = f"{sys.executable} -m lmkit train <(cat parts/a.txt) --order 2 --valid parts --test 'oth*.txt'"
+    trained = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    ok(trained)
+    assert b"validation perplexity" in trained.stderr
+    assert str(tmp_path / "other.txt") in ok(lmkit("ppl"))
+
+
+def test_options_that_a_tokenizer_does_not_have_are_refused(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    refused(
+        lmkit("train", "c.txt", "--tokenizer", "byte", "--vocab-size", "9"),
+        2,
+        "byte has no option vocab_size",
+    )
+    refused(lmkit("train", "c.txt", "--vocab", "c.txt", "--min-count", "2"), 2, "min_count")
+
+
+def test_prefixes_that_are_no_text(tmp_path: Path, lmkit: Run) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "2"))
+    command = [sys.executable.encode(), b"-m", b"lmkit", b"generate", b"--prefix", b"the \xff"]
+    refused(subprocess.run(command, capture_output=True, timeout=60, check=False), 3, "not UTF-8")
 
 
 def test_arpa_files(lmkit: Run, tmp_path: Path) -> None:
@@ -132,7 +167,7 @@ def test_chinese_a_single_line_and_other_scripts(lmkit: Run, tmp_path: Path) -> 
         (bytes(range(256)) * 50, 3, ["bad.txt:1", "NUL"]),
         ("naïve café\n".encode("latin-1"), 3, ["bad.txt:1, byte 3", "not UTF-8", "iconv"]),
         ("some words\n".encode("utf-16"), 3, ["UTF-16", "iconv"]),
-        (b"a b <s> c\n", 3, ["line 1", "<s>", "--specials"]),
+        (b"a b <s> c\n", 3, ["bad.txt:1", "<s>", "--specials"]),
         (gzip.compress(b"some words\n" * 99)[:40], 3, ["bad.txt: ended early"]),
         (None, 2, ["bad.txt: no such file"]),
     ],
@@ -163,7 +198,7 @@ def test_bad_input_is_refused_and_leaves_nothing(
         (["train", "c.txt", "--backend", "rnn", "--budget", "soon"], ["no span of time"]),
         (["train", "c.txt", "--backend", "rnn", "--dropout", "1"], ["dropout"]),
         (["train", "c.txt", "--backend", "rnn", "--cell", "gru", "--activation", "relu"], ["gru"]),
-        (["train", "c.txt", "--holdout", "1.5"], ["no share of the lines"]),
+        (["train", "c.txt", "--holdout", "1.5"], ["holdout", "from 0.0 to 0.999"]),
         (["train", "c.txt", "--config", "bad.toml"], ["did you mean 'order'"]),
         (["train", "c.txt", "--config", "none.toml"], ["none.toml"]),
         (["train"], ["FILE"]),
@@ -207,21 +242,12 @@ def test_the_environment_names_the_model(lmkit: Run, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals(tmp_path: Path, number: int, code: int) -> None:
+def test_a_signal_ends_a_training_and_keeps_what_had_come_of_it(
+    lmkit: Run, tmp_path: Path, number: int, code: int
+) -> None:
     (tmp_path / "c.txt").write_text(MANY)
-    command = [
-        sys.executable,
-        "-m",
-        "lmkit",
-        "train",
-        "c.txt",
-        "--backend",
-        "rnn",
-        "--budget",
-        "60s",
-        "--patience",
-        "0",
-    ]
+    options = ["--backend", "rnn", "--budget", "60s", "--patience", "0"]
+    command = [sys.executable, "-m", "lmkit", "train", "c.txt", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path, env=os.environ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -232,7 +258,9 @@ def test_signals(tmp_path: Path, number: int, code: int) -> None:
         rest = process.stderr.read()
         assert process.wait(30) == code
     assert b"Traceback" not in rest
-    assert [path.name for path in tmp_path.iterdir()] == ["c.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt", "lmkit-model"]
+    ok(lmkit("ppl"))
+    assert json.loads(ok(lmkit("info", "--json")))["summary"]["stopped_early"]
 
 
 def test_help_shows_examples(lmkit: Run) -> None:

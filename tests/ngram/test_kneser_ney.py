@@ -121,3 +121,19 @@ def test_an_order_longer_than_any_line_is_cut_with_a_warning() -> None:
     ):
         model = train(ids, tokenizer=tokenizer, config=NgramConfig(order=7))
     assert model.order == 4
+
+
+def test_arpa_numbers_read_back_as_the_numbers_of_the_model() -> None:
+    tokenizer, ids = WordTokenizer.learn(
+        Corpus.from_text("the old fox ran .\n" * 150_000), options=TextConfig()
+    )
+    model = train(ids, tokenizer=tokenizer, config=NgramConfig(order=3))
+    written = [(p, b) for p, b in entries(model).values()]
+    assert np.array_equal(np.array([p for p, _ in written], np.float32), model.trie.log10_prob)
+    backoffs = np.array([b for _, b in written[: len(model.trie.log10_backoff)]], np.float32)
+    assert np.array_equal(backoffs, model.trie.log10_backoff)
+    assert np.abs(model.trie.log10_prob[model.trie.log10_prob < 0]).min() < 1e-5
+
+
+def test_words_of_subword_tools_keep_their_marks_in_arpa_files() -> None:
+    assert ("\u2581the",) in entries(fit([["\u2581the", "fox"]], order=1))

@@ -11,9 +11,10 @@ import torch
 
 import lmkit
 from lmkit.config import RnnConfig
-from lmkit.errors import DivergedError, UsageError
+from lmkit.errors import DivergedError, Stopped, UsageError
 from lmkit.rnn.network import Network
-from lmkit.rnn.train import train
+from lmkit.rnn.train import check, train
+from lmkit.rnn.trainer import Trainer, part_of
 from lmkit.text.character import CharTokenizer
 from lmkit.text.vocabulary import BOS, Vocabulary
 
@@ -79,12 +80,15 @@ def test_the_points_of_the_learning_curve() -> None:
     assert points[-1]["learning_rate"] < points[len(points) // 2]["learning_rate"]
 
 
-def test_it_stops_when_validation_no_longer_falls_and_keeps_the_best_weights() -> None:
+def test_it_ends_early_when_validation_no_longer_falls_and_keeps_the_best_weights() -> None:
     rng = np.random.default_rng(0)
     noise = np.append(rng.integers(3, 5, 500), 2).astype(np.int32)
     other = np.append(rng.integers(3, 5, 500), 2).astype(np.int32)
     model, points = fit(noise, other, epochs=400, patience=3, hidden_size=48)
-    assert points[-1]["progress"] < 1.0
+    assert points[-1]["epoch"] < 300
+    assert (
+        points[-1]["learning_rate"] < 0.1 * points[1]["learning_rate"]
+    )  # it came to rest, it did not break off
     best = min(point["valid_loss"] for point in points)
     measured = -model.score_ids(other)[0].astype(float).mean()
     assert measured == pytest.approx(best, abs=0.05)  # measured as one stream here, as several there
@@ -179,3 +183,49 @@ def test_unknown_words_have_a_probability_that_was_learnt() -> None:
     )
     logprobs = model.score(["the zebra saw the owl"])
     assert np.exp(logprobs[1]) > 0.1  # half of the words after "the" at a line's start were hidden
+
+
+def test_validation_is_measured_on_one_part_of_the_text_spread_over_all_of_it() -> None:
+    ids = np.arange(3, 100_003)
+    part = part_of(ids, 4000)
+    assert part.shape == (251, 16)
+    assert part[0].tolist() == [2, *(ids[i * 6250 - 1] for i in range(1, 16))]
+    easy_then_hard = np.append(np.tile([3, 3, 4, 2], 4000), np.random.default_rng(0).integers(3, 5, 16_000))
+    _, points = fit(np.tile(CYCLE, 4), easy_then_hard.astype(np.int32), epochs=5)
+    assert len({point["valid_tokens"] for point in points}) == 1
+
+
+def test_the_shortest_training_still_takes_a_step_at_a_rate() -> None:
+    _, points = fit(epochs=0.001)
+    assert points[-1]["step"] == 1
+    assert points[-1]["learning_rate"] > 0
+
+
+def test_training_leaves_the_randomness_of_the_caller_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    fit(epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_interrupted_training_gives_the_model_it_had_come_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Trainer._step
+
+    def interrupted(self: Trainer, *arguments: Any) -> tuple[float, float]:
+        if self.schedule.step == 30:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    with pytest.raises(Stopped) as stop:
+        fit(epochs=50, valid=CYCLE[:200])
+    assert stop.value.exit_code == 130
+    assert isinstance(stop.value.model, lmkit.RnnModel)
+    assert np.isfinite(stop.value.model.score(["aab"])).all()
+
+
+def test_options_are_checked_before_any_work() -> None:
+    for options in ({"budget": "soon"}, {"cell": "gru", "activation": "relu"}, {"device": "tpu"}):
+        with pytest.raises(UsageError):
+            check(RnnConfig(**options))  # type: ignore[arg-type]

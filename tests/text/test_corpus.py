@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,56 @@ def test_a_file_that_changes_between_two_readings_is_refused(tmp_path: Path) -> 
     path.write_bytes(b"a\nb\n")
     with pytest.raises(InputError, match="changed while it was being read"):
         list(corpus.blocks())
+
+
+def test_hidden_folders_and_folders_among_matches_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "d" / ".git").mkdir(parents=True)
+    (tmp_path / "d" / ".git" / "object").write_bytes(b"\xff\n")
+    (tmp_path / "d" / "a.txt").write_bytes(b"a\n")
+    assert read(tmp_path / "d") == b"a\n"
+    assert read(str(tmp_path / "d" / "**")) == b"a\n"
+
+
+def test_a_pipe_can_be_read_twice(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(b"a b\nc\n"))
+    writer.start()
+    corpus = Corpus.from_paths(tmp_path / "pipe")
+    assert read(corpus) == read(corpus) == b"a b\nc\n"
+    writer.join()
+
+
+def test_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/c\xff.txt"
+    with open(path, "wb") as file:
+        file.write(b"a\n")
+    corpus = Corpus.from_paths(os.fsdecode(path))
+    assert read(corpus) == b"a\n"
+    assert corpus.sources[0].name.endswith("c\\xff.txt")
+
+
+def test_a_text_that_begins_like_an_archive_is_text(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_bytes(b"BZhang wrote this.\n")
+    assert read(tmp_path / "f.txt") == b"BZhang wrote this.\n"
+
+
+def test_special_words_are_refused_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"fine </s>fine\n" * 500)
+    (tmp_path / "b.txt").write_bytes(b"fine\n" * 200 + b"not <s> fine\n")
+    corpus = Corpus(Corpus.from_paths(tmp_path).sources, refuse_specials=True)
+    with pytest.raises(InputError, match=r"b\.txt:201: the word <s>.*--specials"):
+        read(corpus, size=64)
+
+
+@pytest.mark.parametrize("name", ["wiki.test.tokens", "a.jsonl", "x/y", "-x.raw"])
+def test_one_word_that_looks_like_a_file_is_one(name: str) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        Corpus.of(name)
+
+
+@pytest.mark.parametrize("text", ["fox.", "3.14", "a b.txt c", "狐狸。", ""])
+def test_other_strings_are_text(text: str) -> None:
+    assert Corpus.of(text).sources[0].name == "<text>"
 
 
 @pytest.mark.parametrize("name", ["no.txt", "none/*.txt", "empty-folder"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lmkit.errors import UsageError
@@ -69,3 +71,22 @@ def test_a_text_too_small_or_too_uniform_is_all_for_training(text: str) -> None:
 def test_impossible_shares_are_refused(holdout: float) -> None:
     with pytest.raises(UsageError, match="no share of the lines"):
         split(TEXT, holdout)
+
+
+def test_a_folder_of_small_files_is_held_out_like_one_large_file(tmp_path: Path) -> None:
+    for i in range(300):
+        (tmp_path / f"{i}.txt").write_text(f"file {i} has\nthree lines\nof number {i}\n")
+    lines = TrainingLines(Corpus.from_paths(tmp_path))
+    list(lines.blocks())
+    assert lines.valid
+    assert lines.test
+
+
+def test_only_the_half_that_is_asked_for_is_held_out() -> None:
+    both = TrainingLines(Corpus.from_text(TEXT), holdout=0.2)
+    only_test = TrainingLines(Corpus.from_text(TEXT), holdout=0.2, valid=False)
+    train = b"".join(only_test.blocks())
+    list(both.blocks())
+    assert only_test.valid == b""
+    assert only_test.test == both.test
+    assert set(both.valid.split(b"\n")) <= set(train.split(b"\n"))

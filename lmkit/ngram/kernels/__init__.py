@@ -2,5 +2,5 @@
 
 Conventions: a *stream* (S,) int32 holds `<s>` words `</s>` of every line; nodes of the trie are numbered through,
 order after order, each order in lexicographic order, so that the children of node g are the nodes first[g] to
-first[g + 1] (exclusive). numba is imported here and in `lmkit.text.kernels` only.
+first[g + 1] (exclusive).
 """

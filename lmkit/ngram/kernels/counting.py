@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lmkit.compiled import compiled
 from lmkit.text.vocabulary import BOS, EOS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def compare_neighbours(stream, positions, order, shared, length, rows):
     """Compare each sorted suffix with the one before it.
 
@@ -43,7 +43,7 @@ def compare_neighbours(stream, positions, order, shared, length, rows):
             rows[k] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def collect_nodes(stream, positions, shared, length, order, level, word, count, place, children, node_at):
     """Number the distinct n-grams of every order in one scan of the sorted suffixes.
 
@@ -76,7 +76,7 @@ def collect_nodes(stream, positions, shared, length, order, level, word, count, 
                 node_at[n - 2, p] = current[n]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def link_suffixes(stream, place, order, level, node_at, suffix):
     """Give each n-gram of two words and more the node of the n-gram without its first word."""
     for n in range(2, order + 1):
@@ -85,7 +85,7 @@ def link_suffixes(stream, place, order, level, node_at, suffix):
             suffix[node] = stream[p] if n == 2 else node_at[n - 3, p]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def continuation_counts(stream, place, order, level, suffix, count, adjusted):
     """Give the adjusted counts: how many different words an n-gram follows, or how often it occurs.
 

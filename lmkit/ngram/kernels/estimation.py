@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from numba import njit
+from lmkit.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def drop_orphans(begin, end, first, kept):
     """Unmark the n-grams whose context is not kept."""
     for context in range(begin, end):
@@ -15,7 +15,7 @@ def drop_orphans(begin, end, first, kept):
                 kept[node] = False
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def discount_contexts(begin, end, first, adjusted, kept, discount, total, gamma):
     """Sum over what follows each context: den(h) and the mass gamma(h) that is set free for shorter contexts.
 
@@ -32,7 +32,7 @@ def discount_contexts(begin, end, first, adjusted, kept, discount, total, gamma)
         gamma[context] = freed / mass if mass > 0 else 1.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def interpolate(begin, end, first, adjusted, discount, total, gamma, suffix, probability):
     """Give p(w|h) = (a(hw) - D) / den(h) + gamma(h) p(w|h') for every n-gram that extends a context."""
     for context in range(begin, end):

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lmkit.compiled import compiled
 from lmkit.text.vocabulary import BOS, EOS
 
 LN10 = np.log(10.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def find_child(word, first, node, token):
     """Give the node of the n-gram `node` extended by `token`, or -1: a binary search among the children."""
     low = np.int64(first[node])
@@ -26,7 +26,7 @@ def find_child(word, first, node, token):
     return low if low < end and word[low] == token else np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def advance(word, first, nodes, token):
     """Replace the nodes (order - 1,) of the last 1, 2, ... words by those after one more token; -1 is none."""
     longest = len(nodes)
@@ -42,14 +42,14 @@ def advance(word, first, nodes, token):
         nodes[0] = token
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def advance_batch(word, first, nodes, tokens):
     """Do `advance` for each row (B, order - 1)."""
     for b in range(len(nodes)):
         advance(word, first, nodes[b], tokens[b])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
     """Give the natural log-probability of each token (T,) from the state `nodes` (order - 1,) on, which it moves."""
     longest = len(nodes)
@@ -82,7 +82,7 @@ def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
                 nodes[0] = token
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def distribution(word, log10_prob, log10_backoff, first, nodes, vocab_size, out):
     """Give the natural log-probability of every token (B, V) after each state (B, order - 1)."""
     for b in range(len(nodes)):

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lmkit.compiled import compiled
 from lmkit.text.vocabulary import BOS, EOS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_line_starts(ids, stream):
     """Put `<s>` before every line of `ids`; give the length written."""
     at_start = True
@@ -24,7 +24,7 @@ def add_line_starts(ids, stream):
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pack_keys(stream, positions, shift, words, word_bits, rank_bits, keys):
     """Make sort keys: tokens shift to shift + words (exclusive) after each position, then the rank so far.
 
@@ -45,7 +45,7 @@ def pack_keys(stream, positions, shift, words, word_bits, rank_bits, keys):
         keys[i] = (key << np.uint64(rank_bits)) | np.uint64(i)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def unpack_ranks(keys, rank_bits, positions, out):
     """Give the positions in the order of the sorted keys."""
     mask = (np.uint64(1) << np.uint64(rank_bits)) - np.uint64(1)

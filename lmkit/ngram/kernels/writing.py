@@ -4,22 +4,24 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from lmkit.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def write_decimal(value, out, n):
-    """Write a float32 in the fewest decimal places that read back as the same number; give the new length."""
+    """Write a float32 below 100 in the fewest decimal places that read back as the same number; give the new length.
+
+    Sixteen places are the most, so that a number below 1e-8 is written to within 1e-16.
+    """
     magnitude = np.abs(np.float64(value))
     scale = 1.0
     digits = 0
-    scaled = np.int64(0)
-    while digits < 13:
-        scaled = np.int64(magnitude * scale + 0.5)
-        if np.float32(np.float64(scaled) / scale) == np.float32(magnitude):
-            break
+    scaled = np.int64(magnitude + 0.5)
+    while np.float32(np.float64(scaled) / scale) != np.float32(magnitude) and digits < 16:
         scale *= 10.0
         digits += 1
+        scaled = np.int64(magnitude * scale + 0.5)
     if value < 0 and scaled > 0:
         out[n] = 45  # -
         n += 1
@@ -32,7 +34,7 @@ def write_decimal(value, out, n):
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def write_integer(value, width, out, n):
     """Write a whole number in at least `width` digits; give the new length."""
     digits = 1
@@ -47,7 +49,7 @@ def write_integer(value, width, out, n):
     return n + digits
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def write_arpa_lines(begin, end, order, cursor, first, word, log10_prob, log10_backoff, names, offsets, out):
     """Write the nodes begin to end (exclusive) of one order as ARPA lines; give their bytes.
 

@@ -1,0 +1,80 @@
+"""How much of a training is over: by time, by steps, or by whichever is further."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from lmkit.config import RnnConfig, seconds
+
+DEFAULT_BUDGET = 600.0  # seconds, where neither a time nor a number of epochs is asked for,
+DEFAULT_EPOCHS = 40.0  # and at most so many epochs,
+DEFAULT_STEPS = 2000  # but at least so many steps, in a small text
+
+
+@dataclass
+class Schedule:
+    """A clock that runs from 0 to 1 in `budget` seconds or `total_steps` steps, either of which may be infinite.
+
+    >>> schedule = Schedule(budget=math.inf, total_steps=4)
+    >>> schedule.middle_of_step, schedule.advance(), schedule.advance()
+    (0.125, 0.25, 0.5)
+    >>> schedule.hurry(0.5)  # the other half in half as many steps as have been taken
+    >>> schedule.advance()
+    1.0
+    """
+
+    budget: float
+    total_steps: float
+    step: int = 0
+    began: float = field(default_factory=time.monotonic)
+    passed: tuple[float, float, int] = (
+        0.0,
+        0.0,
+        0,
+    )  # progress, seconds and steps before its pace last changed
+
+    @classmethod
+    def of(cls, config: RnnConfig, steps_per_epoch: int) -> Schedule:
+        """Make the schedule that a config asks for, beginning now."""
+        budget = seconds(config.budget) if config.budget is not None else math.inf
+        epochs = config.epochs if config.epochs is not None else math.inf
+        if config.budget is None and config.epochs is None:
+            budget, epochs = DEFAULT_BUDGET, max(DEFAULT_EPOCHS, DEFAULT_STEPS / steps_per_epoch)
+        return cls(budget=budget, total_steps=max(1.0, epochs * steps_per_epoch))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.began
+
+    @property
+    def progress(self) -> float:
+        """How much is over, from 0 to 1."""
+        return self._progress_at(self.step)
+
+    @property
+    def middle_of_step(self) -> float:
+        """How much will be over in the middle of the step that comes: the place to read a learning rate at."""
+        return self._progress_at(self.step + 0.5)
+
+    def _progress_at(self, step: float) -> float:
+        progress, elapsed, steps = self.passed
+        share = max((self.elapsed - elapsed) / self.budget, (step - steps) / self.total_steps)
+        return progress + (1.0 - progress) * min(1.0, share)
+
+    def advance(self) -> float:
+        """Count a step; give the progress after it."""
+        self.step += 1
+        return self.progress
+
+    def hurry(self, share: float) -> None:
+        """Let what is left pass in a share of what has been spent so far, if that is sooner."""
+        _, elapsed, steps = self.passed
+        now = (self.progress, self.elapsed, self.step)
+        if math.isfinite(self.budget):
+            self.budget = max(1e-3, min(share * now[1], self.budget - (now[1] - elapsed)))
+        if math.isfinite(self.total_steps):
+            self.total_steps = max(1.0, min(share * now[2], self.total_steps - (now[2] - steps)))
+        self.passed = now

@@ -1,0 +1,125 @@
+"""Where text comes from: files, folders, patterns, pipes and standard input, plain or compressed."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import lzma
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from lmkit.errors import InputError, UsageError, missing_package
+
+
+@dataclass
+class Source:
+    """One named stream of bytes that can be opened again and again."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+def named_sources(name: str) -> Iterator[Source]:
+    """Give what a name of the command line stands for.
+
+    That is a file, every file below a folder (but hidden ones), the files that match a pattern, or `-`, standard
+    input. What is no regular file (a pipe) is kept while it is read, so that it too can be read again.
+
+    Raises:
+        UsageError: there is nothing of that name.
+    """
+    if name == "-":
+        yield Source("<stdin>", _Spool(_stdin))
+        return
+    path = Path(name)
+    if path.is_dir():
+        found = [p for p in path.rglob("*") if not any(part[0] == "." for part in p.relative_to(path).parts)]
+        kind = "the folder holds no files"
+    elif path.exists():
+        found, kind = [path], "no such file"
+    else:
+        found = [Path(match) for match in glob.glob(name, recursive=True)] if glob.has_magic(name) else []
+        kind = "a dangling link" if path.is_symlink() else "no such file"
+    files = sorted(p for p in found if not p.is_dir())
+    if not files:
+        raise UsageError(f"{name}: {kind}; check the name (current folder: {Path.cwd()})")
+    for file in files:
+        shown = os.fsencode(file).decode("utf-8", "backslashreplace")  # a name need not be text
+        regular = stat.S_ISREG(file.stat().st_mode) if file.exists() else True
+        yield Source(shown, _File(file) if regular else _Spool(_File(file)))
+
+
+class _File:
+    """Opens a file, and refuses to go on when it has changed since the first time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: tuple[int, int] | None = None
+
+    def __call__(self) -> IO[bytes]:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise UsageError(f"{self.path}: cannot be read: {error.strerror}") from error
+        status = os.fstat(file.fileno())
+        now = (status.st_size, status.st_mtime_ns)
+        if self.seen not in (None, now) and stat.S_ISREG(status.st_mode):
+            file.close()
+            raise InputError(f"{self.path}: changed while it was being read; train again when it is complete")
+        self.seen = now
+        return file
+
+
+class _Spool:
+    """Keeps what can be read only once in a temporary file."""
+
+    def __init__(self, opener: Callable[[], IO[bytes]]) -> None:
+        self.opener = opener
+        self.spool: IO[bytes] | None = None
+
+    def __call__(self) -> IO[bytes]:
+        if self.spool is None:
+            self.spool = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115  (see __del__)
+            with self.opener() as stream:
+                while chunk := stream.read(1 << 20):
+                    self.spool.write(chunk)
+            self.spool.flush()
+        copy = os.fdopen(os.dup(self.spool.fileno()), "rb")
+        copy.seek(0)
+        return copy
+
+    def __del__(self) -> None:
+        if self.spool is not None:
+            self.spool.close()
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise UsageError("standard input is empty; pipe a text into the command or name a file")
+    return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+
+
+def decompressed(source: Source, file: IO[bytes]) -> IO[bytes]:
+    """Recognise compressed files by their first bytes, whatever their name."""
+    start = file.read(10)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(file))
+    if start.startswith(b"BZh") and start[4:10] == b"1AY&SY":
+        return bz2.open(file)
+    if start.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open(file)
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        try:
+            import zstandard
+        except ImportError:
+            raise missing_package("zstandard", "zstd", f"{source.name}: a .zst file") from None
+        return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
+    return file
