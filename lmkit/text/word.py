@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from lmkit.text.corpus import NEWLINE, Corpus
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS, SEPARATORS, SPECIALS, UNK, Vocabulary, read_word_list
 
+_WORD = re.compile(rb"[^\0\t\n\r ]+")
 _POLICIES = {"error": 0, "skip": 1, "unk": 2}
 
 
@@ -63,10 +65,7 @@ class WordTokenizer(Tokenizer):
         remap = np.full(index.size, UNK, np.int32)
         remap[:3] = range(3)
         remap[order] = np.arange(3, 3 + len(order), dtype=np.int32)
-        words = index.words.tobytes()
-        vocab = Vocabulary.from_tokens(
-            words[index.offsets[i] : index.offsets[i + 1] - 1].decode() for i in order
-        )
+        vocab = Vocabulary.from_tokens(index.tokens(order))
         return cls(vocab=vocab, unk="word" if counts[UNK] else "oov", specials=options.specials), remap[ids]
 
     def encode(self, text: str) -> np.ndarray:
@@ -117,9 +116,8 @@ class _WordIndex:
         self.hashes = np.empty(self.size, np.uint64)
         self.counts = np.zeros(self.size, np.int64)
         kernels.hash_words(self.words, self.offsets, self.hashes, 0)
-        self.first = (
-            0 if literal_unk else 1
-        )  # out of the table, a literal <unk> is a word like any unknown one
+        # Out of the table, a literal <unk> is a word like any unknown one.
+        self.first = 0 if literal_unk else 1
         self._rebuild(1 << max(12, (2 * self.size).bit_length()))
         if grow:
             self._enlarge()
@@ -128,10 +126,17 @@ class _WordIndex:
         self.table = np.full(slots, -1, np.int32)
         self.kernels.insert_words(self.table, self.hashes, self.first, self.size)
 
-    def _enlarge(self) -> None:
-        """Make room for as many words again."""
+    def tokens(self, order: np.ndarray) -> list[str]:
+        """Give the words of some numbers."""
+        words = self.words.tobytes()
+        bounds = zip(self.offsets[order].tolist(), self.offsets[order + 1].tolist(), strict=True)
+        return [words[begin : end - 1].decode() for begin, end in bounds]
+
+    def _enlarge(self, longest: int = 0) -> None:
+        """Make room for as many words again, and for one of `longest` bytes."""
         capacity = max(1 << 12, 2 * self.size)
-        self.words = np.resize(self.words, max(1 << 16, 2 * len(self.words)))
+        room = max(1 << 16, 2 * int(self.offsets[self.size]) + longest + 1)
+        self.words = np.resize(self.words, max(room, len(self.words)))
         self.offsets = np.resize(self.offsets, capacity + 1)
         self.hashes = np.resize(self.hashes, capacity)
         counts = np.zeros(capacity, np.int64)
@@ -151,12 +156,11 @@ class _WordIndex:
             )  # fmt: skip
             pieces.append(out[:written].copy())
             if stopped == 1:
-                if len(data) - position > len(self.words):  # a single word longer than the room for all words
-                    self.words = np.resize(self.words, 2 * len(data))
-                self._enlarge()
+                word = _WORD.match(block, position)
+                self._enlarge(longest=len(word[0]) if word else 0)
             elif stopped == 2:
-                word = bytes(data[position : position + 4]).decode().strip()
-                raise _special_error(word, f"line {block.count(NEWLINE, 0, position) + 1} of the block")
+                special = block[position : position + 4].decode().strip()
+                raise _special_error(special, f"line {block.count(NEWLINE, 0, position) + 1} of the block")
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
