@@ -19,6 +19,7 @@ from lmkit.ngram.discounts import discounts_by_order
 from lmkit.ngram.kernels import estimation
 from lmkit.ngram.trie import Trie
 from lmkit.text.vocabulary import BOS, UNK
+from lmkit.threads import chunks, in_threads
 
 FLOOR = -99.0  # log10 of nothing, as ARPA files write it
 
@@ -35,35 +36,55 @@ def estimate(
             goes to `<unk>`.
         fallback: See `discounts_by_order`.
     """
-    level, first, adjusted = counts.level, counts.first, counts.adjusted
-    nodes, contexts, vocab_size = int(level[-1]), int(level[-2]), int(level[1])
-    probability = np.empty(nodes)
-    every_d = discounts_by_order(adjusted, level, fallback)
-    d = every_d[0]
-    a, stays = adjusted[:vocab_size], kept[:vocab_size]
-    freed = (np.where(stays, d[np.minimum(a, 3)], a)).sum() / a.sum()
-    probability[:vocab_size] = (a - d[np.minimum(a, 3)]) / a.sum()
-    if interpolate_unigrams:
-        probability[:vocab_size] += freed / (stays.sum() - 1)
-    else:
-        probability[UNK] += freed
-    total, gamma = np.empty(contexts), np.empty(contexts)
+    level, adjusted = counts.level, counts.adjusted
+    contexts, vocab_size = int(level[-2]), int(level[1])
+    discounts = discounts_by_order(adjusted, level, fallback)
+    probability = np.empty(int(level[-1]), np.float32)  # (nodes,)
+    gamma = np.empty(contexts, np.float32)
+    probability[:vocab_size] = _unigrams(
+        adjusted[:vocab_size], kept[:vocab_size], discounts[0], interpolate_unigrams
+    )
+    all_kept = bool(kept.all())
+
+    def smooth(n: int, begin: int, end: int) -> None:
+        estimation.smooth_contexts(
+            begin,
+            end,
+            counts.first,
+            adjusted,
+            kept,
+            all_kept,
+            discounts[n - 1],
+            counts.suffix,
+            probability,
+            gamma,
+        )
+
     for n in range(2, counts.order + 1):
-        d = every_d[n - 1]
-        begin, end = level[n - 2], level[n - 1]
-        estimation.discount_contexts(begin, end, first, adjusted, kept, d, total, gamma)
-        estimation.interpolate(begin, end, first, adjusted, d, total, gamma, counts.suffix, probability)
+        in_threads(
+            lambda piece, n=n: smooth(n, *piece), chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18)
+        )
     probability[BOS] = 1.0  # never predicted; ARPA files give it probability one
+    for values in (probability, gamma):
+        in_threads(lambda piece, values=values: _to_log10(values[slice(*piece)]), chunks(0, len(values)))
     return Trie(
-        level=level,
-        word=counts.word,
-        log10_prob=_log10(probability),
-        log10_backoff=_log10(gamma),
-        first=first,
+        level=level, word=counts.word, log10_prob=probability, log10_backoff=gamma, first=counts.first
     )
 
 
-def _log10(values: np.ndarray) -> np.ndarray:
-    """Take the logarithm where there is one, at most 0, in float32."""
+def _unigrams(adjusted: np.ndarray, kept: np.ndarray, discount: np.ndarray, interpolate: bool) -> np.ndarray:
+    """Give p(w) of every word (V,) in float64."""
+    total = adjusted.sum()
+    taken = discount[np.minimum(adjusted, 3)]
+    freed = np.where(kept, taken, adjusted).sum() / total
+    probability = (adjusted - taken) / total
+    if interpolate:
+        return probability + freed / (kept.sum() - 1)
+    probability[UNK] += freed
+    return probability
+
+
+def _to_log10(values: np.ndarray) -> None:
+    """Replace numbers by their logarithms, at most 0 and at least `FLOOR`: in float64, numpy's vectorised log."""
     with np.errstate(divide="ignore"):
-        return np.clip(np.log10(values), FLOOR, 0.0).astype(np.float32)
+        values[:] = np.clip(np.log(values, dtype=np.float64) / np.log(10.0), FLOOR, 0.0)

@@ -29,7 +29,7 @@ class Trie:
         word: (nodes,) int32, the last word of each n-gram.
         log10_prob: (nodes,) float32, log10 p(last word | the others), the form that ARPA files hold.
         log10_backoff: (contexts,) float32, log10 of the weight of shorter contexts after this n-gram.
-        first: (contexts + 1,) int64; the n-grams that extend node g are the nodes first[g] to first[g + 1].
+        first: (contexts + 1,) uint32; the n-grams that extend node g are the nodes first[g] to first[g + 1].
     """
 
     level: np.ndarray
@@ -58,7 +58,7 @@ class Trie:
             word=before[self.word[kept]].astype(np.int32),
             log10_prob=self.log10_prob[kept],
             log10_backoff=self.log10_backoff[contexts],
-            first=np.append(before[self.first[:-1][contexts]], before[self.first[-1]]),
+            first=np.append(before[self.first[:-1][contexts]], before[self.first[-1]]).astype(np.uint32),
         )
 
     def trim(self) -> Trie:
@@ -98,13 +98,13 @@ class Trie:
             "word": ("int32", (nodes,)),
             "log10_prob": ("float32", (nodes,)),
             "log10_backoff": ("float32", (contexts,)),
-            "first": ("int64", (contexts + 1,)),
+            "first": ("uint32", (contexts + 1,)),
         }
         check_arrays("model.safetensors", arrays, expected)
         first, word = arrays["first"], arrays["word"]
         sound = np.array_equal(first[level[:-1]], level[1:])  # the children of each order are the next one
         if sound and nodes <= _ALWAYS_CHECKED:
-            sound = bool((np.diff(first) >= 0).all() and word.min() >= 0 and word.max() < vocab_size)
+            sound = bool((first[1:] >= first[:-1]).all() and word.min() >= 0 and word.max() < vocab_size)
         if not sound:
             raise ModelFormatError("model.safetensors: 'first' or 'word' points outside the n-grams")
         return cls(**{name: arrays[name] for name in expected})

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lmkit.compiled import compiled
 
 
@@ -16,28 +18,25 @@ def drop_orphans(begin, end, first, kept):
 
 
 @compiled
-def discount_contexts(begin, end, first, adjusted, kept, discount, total, gamma):
-    """Sum over what follows each context: den(h) and the mass gamma(h) that is set free for shorter contexts.
+def smooth_contexts(begin, end, first, adjusted, kept, all_kept, discount, suffix, probability, gamma):
+    """Give every n-gram that extends the contexts `begin` to `end` (exclusive) its interpolated probability.
 
-    gamma(h) = [sum of D over kept n-grams + sum of counts over removed ones] / den(h)
+    den(h) = sum of a(hw)        gamma(h) = [sum of D over kept n-grams + sum of a over removed ones] / den(h)
+    p(w|h) = (a(hw) - D) / den(h) + gamma(h) p(w|h')
     """
     for context in range(begin, end):
-        mass = 0.0
+        low, high = np.int64(first[context]), np.int64(first[context + 1])
+        if low == high:
+            gamma[context] = 1.0
+            continue
+        total = 0.0
         freed = 0.0
-        for node in range(first[context], first[context + 1]):
+        for node in range(low, high):
             a = adjusted[node]
-            mass += a
-            freed += discount[min(a, 3)] if kept[node] else a
-        total[context] = mass
-        gamma[context] = freed / mass if mass > 0 else 1.0
-
-
-@compiled
-def interpolate(begin, end, first, adjusted, discount, total, gamma, suffix, probability):
-    """Give p(w|h) = (a(hw) - D) / den(h) + gamma(h) p(w|h') for every n-gram that extends a context."""
-    for context in range(begin, end):
-        for node in range(first[context], first[context + 1]):
+            total += a
+            freed += discount[min(a, 3)] if all_kept or kept[node] else a
+        weight = freed / total
+        gamma[context] = weight
+        for node in range(low, high):
             a = adjusted[node]
-            probability[node] = (a - discount[min(a, 3)]) / total[context] + gamma[context] * probability[
-                suffix[node]
-            ]
+            probability[node] = (a - discount[min(a, 3)]) / total + weight * probability[suffix[node]]

@@ -1,4 +1,4 @@
-"""Loops of the suffix sort: the stream with its line starts, keys packed and unpacked."""
+"""Loops of the suffix sort: line starts, ranges of positions, digits of their keys, neighbours compared."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -10,25 +10,43 @@ from lmkit.text.vocabulary import BOS, EOS
 
 
 @compiled
-def add_line_starts(ids, stream):
-    """Put `<s>` before every line of `ids`; give the length written."""
+def add_line_starts(ids, stream, counts):
+    """Put `<s>` before every line of `ids`, and count each token of the result; give the length written."""
     at_start = True
     n = 0
     for token in ids:
         if at_start:
             stream[n] = BOS
+            counts[BOS] += 1
             n += 1
         stream[n] = token
+        counts[token] += 1
         n += 1
         at_start = token == EOS
     return n
 
 
 @compiled
-def pack_keys(stream, positions, shift, words, word_bits, rank_bits, keys):
-    """Make sort keys: tokens shift to shift + words (exclusive) after each position, then the rank so far.
+def place_by_range(stream, range_of, following, positions):
+    """Put every position behind the others of the range that its token belongs to.
 
-    What lies beyond `</s>` is 0, a token is its id plus 1.
+    Args:
+        stream: (S,) tokens.
+        range_of: (V,) the range of each token.
+        following: (ranges,) int64, where each range begins; moved to where it ends.
+        positions: (S,) int32, receives the positions, range after range, each in the order of the text.
+    """
+    for p in range(len(stream)):
+        r = range_of[stream[p]]
+        positions[following[r]] = p
+        following[r] += 1
+
+
+@compiled
+def pack_digits(stream, positions, shift, words, word_bits, base, digits):
+    """Pack tokens shift to shift + words (exclusive) after each position into one number.
+
+    A token is its id plus 1, the first of all its id minus `base`; what lies beyond `</s>` is 0.
     """
     for i in range(len(positions)):
         p = positions[i]
@@ -38,16 +56,63 @@ def pack_keys(stream, positions, shift, words, word_bits, rank_bits, keys):
             value = np.uint64(0)
             if not ended:
                 token = stream[p + j]
-                value = np.uint64(token + 1)
+                value = np.uint64(token + 1 if j else token - base)
                 ended = token == EOS
             if j >= shift:
                 key = (key << np.uint64(word_bits)) | value
-        keys[i] = (key << np.uint64(rank_bits)) | np.uint64(i)
+        digits[i] = key
 
 
 @compiled
-def unpack_ranks(keys, rank_bits, positions, out):
-    """Give the positions in the order of the sorted keys."""
+def join_ranks(digits, ranks, rank_bits, keys):
+    """Make sort keys: the digit of each rank's place, then the rank."""
+    for i in range(len(ranks)):
+        keys[i] = (digits[ranks[i]] << np.uint64(rank_bits)) | np.uint64(i)
+
+
+@compiled
+def follow_ranks(keys, rank_bits, ranks, out):
+    """Give the places in the order of the sorted keys."""
     mask = (np.uint64(1) << np.uint64(rank_bits)) - np.uint64(1)
     for i in range(len(keys)):
-        out[i] = positions[np.int64(keys[i] & mask)]
+        out[i] = ranks[np.int64(keys[i] & mask)]
+
+
+@compiled
+def compare_neighbours(digits, words, word_bits, ranks, order, shared, length, rows):
+    """Compare each sorted suffix of a range with the one before it.
+
+    Args:
+        digits: (D, n) uint64, the packed tokens of each place, the first tokens first.
+        words: (D,) int64, how many tokens each digit holds.
+        word_bits: bits of a token.
+        ranks: (n,) places sorted by their tokens.
+        order: the longest n-gram.
+        shared: (n,) uint8, receives how many leading tokens it has in common with the one before.
+        length: (n,) uint8, receives how many tokens it has, to the line end and at most `order`.
+        rows: (order + 1,) int64, receives how many distinct n-grams there are of each order.
+    """
+    mask = (np.uint64(1) << np.uint64(word_bits)) - np.uint64(1)
+    for i in range(len(ranks)):
+        here, before = ranks[i], ranks[i - 1] if i else ranks[i]
+        n, same, matching, ended = 0, 0, i > 0, False
+        for d in range(len(words)):
+            a, b = digits[d, here], digits[d, before]
+            for k in range(words[d] - 1, -1, -1):
+                if n == 0:  # all bits above the others belong to the first token, which is never missing
+                    x, y = a >> np.uint64(k * word_bits), b >> np.uint64(k * word_bits)
+                else:
+                    x, y = (a >> np.uint64(k * word_bits)) & mask, (b >> np.uint64(k * word_bits)) & mask
+                    ended = x == np.uint64(0)
+                if ended:
+                    break
+                n += 1
+                matching = matching and x == y
+                if matching:
+                    same += 1
+            if ended:
+                break
+        shared[i] = same
+        length[i] = n
+        for k in range(same + 1, n + 1):
+            rows[k] += 1

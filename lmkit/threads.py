@@ -1,0 +1,31 @@
+"""Work for several cores: compiled loops and numpy's sort let go of the interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def cores() -> int:
+    """Give how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
+    """Do a piece of work for every item, as many at a time as there are cores; the first error is raised."""
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(work, items):
+            pass
+
+
+def chunks(begin: int, end: int, size: int = 1 << 20) -> list[tuple[int, int]]:
+    """Cut a range of numbers into pieces of at most `size`.
+
+    >>> chunks(3, 10, 4)
+    [(3, 7), (7, 10)]
+    """
+    return [(low, min(low + size, end)) for low in range(begin, end, size)]
