@@ -46,7 +46,8 @@ def estimate(
     )
     all_kept = bool(kept.all())
 
-    def smooth(n: int, begin: int, end: int) -> None:
+    def smooth(piece: tuple[int, int, int]) -> None:
+        n, begin, end = piece
         estimation.smooth_contexts(
             begin,
             end,
@@ -60,13 +61,12 @@ def estimate(
             gamma,
         )
 
-    for n in range(2, counts.order + 1):
-        in_threads(
-            lambda piece, n=n: smooth(n, *piece), chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18)
-        )
+    for n in range(2, counts.order + 1):  # each order needs the one below
+        pieces = chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18)
+        in_threads(smooth, [(n, begin, end) for begin, end in pieces])
     probability[BOS] = 1.0  # never predicted; ARPA files give it probability one
-    for values in (probability, gamma):
-        in_threads(lambda piece, values=values: _to_log10(values[slice(*piece)]), chunks(0, len(values)))
+    pieces = chunks(0, len(probability))
+    in_threads(_to_log10, [values[begin:end] for values in (probability, gamma) for begin, end in pieces])
     return Trie(
         level=level, word=counts.word, log10_prob=probability, log10_backoff=gamma, first=counts.first
     )

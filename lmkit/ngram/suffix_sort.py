@@ -58,10 +58,8 @@ def sort_suffixes(ids: np.ndarray, *, order: int, vocab_size: int) -> SortedSuff
     stream, counts = np.empty(length, np.int32), np.zeros(vocab_size, np.int64)
     stream = stream[: sorting.add_line_starts(ids, stream, counts)]
     starts = np.concatenate([[0], np.cumsum(counts)])
-    range_of = (starts[:-1] // _RANGE).astype(
-        np.int32
-    )  # tokens are dealt out by where their positions would begin
-    _, first_words, range_of = np.unique(range_of, return_index=True, return_inverse=True)
+    # Tokens are dealt out by where their positions would begin.
+    _, first_words, range_of = np.unique(starts[:-1] // _RANGE, return_index=True, return_inverse=True)
     bounds = np.append(starts[first_words], len(stream))
     positions = np.empty(len(stream), np.int32)
     sorting.place_by_range(stream, range_of, bounds[:-1].copy(), positions)
