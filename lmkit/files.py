@@ -148,8 +148,10 @@ def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         yield building
         write_manifest(building)
-        building.chmod(0o777 & ~_umask())
-        for file in building.rglob("*"):
+        mask = _umask()
+        building.chmod(0o777 & ~mask)
+        for file in building.iterdir():
+            file.chmod(0o666 & ~mask)
             _sync(file)
         _sync(building)
         if path.exists():
