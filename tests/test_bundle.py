@@ -50,7 +50,9 @@ def test_the_files_of_a_model(folder: Path) -> None:
     (folder.parent / "plain").mkdir()
     assert folder.stat().st_mode == (folder.parent / "plain").stat().st_mode
     (folder.parent / "plain" / "file").touch()
-    assert {file.stat().st_mode for file in folder.iterdir()} == {(folder.parent / "plain" / "file").stat().st_mode}
+    assert {file.stat().st_mode for file in folder.iterdir()} == {
+        (folder.parent / "plain" / "file").stat().st_mode
+    }
 
 
 def test_an_existing_model_is_replaced_only_by_force(model: lmkit.LanguageModel, folder: Path) -> None:

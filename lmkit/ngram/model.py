@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,10 @@ from lmkit.model import LanguageModel
 from lmkit.ngram.kernels import lookup
 from lmkit.ngram.trie import Trie
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS
+from lmkit.text.vocabulary import BOS, EOS
+from lmkit.threads import in_threads
+
+_PIECE = 1 << 15  # tokens that one thread scores at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +80,23 @@ class NgramModel(LanguageModel):
         return out
 
     def score_ids(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[np.ndarray, NgramState]:
-        """Give log p of each token (T,), and the state after them, in one compiled loop."""
-        trie = self.trie
+        """Give log p of each token (T,), and the state after them: a compiled loop, on all cores for a long text."""
         ids = self._checked(ids, len(ids))
         nodes = (self.start() if state is None else state).nodes[0].copy()
         out = np.empty(len(ids), np.float32)
+        if len(ids) < 2 * _PIECE:
+            self._score(ids, nodes, out)
+            return out, NgramState(nodes[None])
+        pieces = _lines_together(ids)
+        states = [nodes, *(self.start().nodes[0] for _ in pieces[1:])]  # every line begins anew
+        in_threads(
+            lambda work: self._score(ids[work[0]], work[1], out[work[0]]), zip(pieces, states, strict=True)
+        )
+        return out, NgramState(states[-1][None])
+
+    def _score(self, ids: np.ndarray, nodes: np.ndarray, out: np.ndarray) -> None:
+        trie = self.trie
         lookup.score_stream(trie.word, trie.log10_prob, trie.log10_backoff, trie.first, nodes, ids, out)
-        return out, NgramState(nodes[None])
 
     def _checked(self, ids: np.ndarray, count: int) -> np.ndarray:
         """Give ids as int32 if they are tokens of this model: the compiled loops look at no bounds."""
@@ -118,3 +132,12 @@ class NgramModel(LanguageModel):
                 f"config.json says order {config.get('order')}, model.safetensors holds {trie.order}"
             )
         return cls(tokenizer=tokenizer, trie=trie, smoothing=str(config.get("smoothing")))
+
+
+def _lines_together(ids: np.ndarray) -> list[slice]:
+    """Cut a text (T,) into pieces of whole lines, the last of which may be unfinished."""
+    ends = np.flatnonzero(ids == EOS) + 1
+    wanted = np.arange(_PIECE, len(ids), _PIECE)
+    cuts = np.unique(ends[np.minimum(np.searchsorted(ends, wanted), len(ends) - 1)]) if len(ends) else ends
+    bounds = [0, *cuts[cuts < len(ids)].tolist(), len(ids)]
+    return [slice(begin, end) for begin, end in pairwise(bounds)]

@@ -137,3 +137,18 @@ def test_arpa_numbers_read_back_as_the_numbers_of_the_model() -> None:
 
 def test_words_of_subword_tools_keep_their_marks_in_arpa_files() -> None:
     assert ("\u2581the",) in entries(fit([["\u2581the", "fox"]], order=1))
+
+
+@pytest.mark.parametrize("line", [3, 1000, 10**6])
+def test_a_long_text_is_scored_in_pieces_like_in_one(line: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(2, 20, 5000).astype(np.int32)
+    ids[np.arange(len(ids)) % line == line - 1] = 2
+    if line > len(ids):
+        ids[ids == 2] = 3  # no line end at all
+    model = fit([["a", "b", "c", "d", "e"] * 3] * 5 + [[f"w{i}" for i in range(20)]], order=4)
+    one, end = model.score_ids(ids)
+    monkeypatch.setattr("lmkit.ngram.model._PIECE", 64)
+    pieces, same_end = model.score_ids(ids)
+    assert np.array_equal(pieces, one)
+    assert same_end == end

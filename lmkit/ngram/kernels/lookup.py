@@ -13,9 +13,13 @@ LN10 = np.log(10.0)
 
 @compiled
 def find_child(word, first, node, token):
-    """Give the node of the n-gram `node` extended by `token`, or -1: a binary search among the children."""
+    """Give the node of the n-gram `node` extended by `token`, or -1: a binary search among the children.
+
+    Their words are different and ascending, so that word w stands at place w at the latest: a frequent word, which
+    has a small id, is found within a few steps however many children there are.
+    """
     low = np.int64(first[node])
-    end = np.int64(first[node + 1])
+    end = min(np.int64(first[node + 1]), low + np.int64(token) + 1)
     high = end
     while low < high:
         middle = (low + high) >> 1
@@ -51,25 +55,29 @@ def advance_batch(word, first, nodes, tokens):
 
 @compiled
 def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
-    """Give the natural log-probability of each token (T,) from the state `nodes` (order - 1,) on, which it moves."""
+    """Give the natural log-probability of each token (T,) from the state `nodes` (order - 1,) on, which it moves.
+
+    Contexts are tried from the shortest on, since the n-grams found are the next state. Where one is missing, every
+    longer one is: a model that has an n-gram has its suffixes.
+    """
     longest = len(nodes)
     for t in range(len(tokens)):
         token = tokens[t]
         value = np.float64(log10_prob[token])
-        # Every shorter context is looked up as well: those n-grams are the next state.
         backoff = 0.0
+        child = np.int64(token)
         previous = np.int64(nodes[0]) if longest else np.int64(-1)
         for k in range(longest):
             node = previous
             if node < 0:
                 break
-            child = find_child(word, first, node, token)
+            if child >= 0:
+                child = find_child(word, first, node, token)
             if k + 1 < longest:
                 previous = nodes[k + 1]
                 nodes[k + 1] = child
             if child >= 0:
                 value = np.float64(log10_prob[child])
-                backoff = 0.0
             else:
                 backoff += log10_backoff[node]
         out[t] = (value + backoff) * LN10
