@@ -1,0 +1,183 @@
+"""The n-gram engine in figures, beside the peers that can be installed from PyPI, all in one run.
+
+    python scripts/bench_ngram.py                        # on the books of ../shared/data, if they are there
+    python scripts/bench_ngram.py --text big.txt --other other.txt
+
+Peers take part where they are installed (pip install kenlm kaldingram nltk); those that could not bear the whole text
+train on its first lines. Machines are noisy: read the ratios, which come from one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib.util
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmkit
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "books"
+MEGABYTES = (1, 10, 100)
+PEER_LINES = 5_000
+ORDER = 5
+
+# Run in a process of its own, so that the peak of its memory is that of the work; kernels are compiled beforehand.
+TRAIN = """
+import json, resource, sys, time, warnings
+import lmkit
+warnings.simplefilter("ignore")
+lmkit.train("the fox\\n" * 99, order=5, holdout=0)
+began = time.perf_counter()
+model = lmkit.train(sys.argv[1], output=sys.argv[2], order=int(sys.argv[3]), tokenizer="word", holdout=0)
+seconds = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+print(json.dumps({"seconds": seconds, "gigabytes": peak, "ngrams": sum(model.trie.sizes())}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--text", type=Path, default=DATA / "train.tok.txt.gz", help="to train on")
+    parser.add_argument("--other", type=Path, default=DATA / "valid.tok.txt", help="to measure on")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", lmkit.LmkitWarning)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        text = folder / "text.txt"
+        with read(arguments.text) as source, text.open("wb") as target:
+            target.writelines(source)
+        sizes(text, folder)
+        queries(text, arguments.other, folder)
+        training_peers(text, folder)
+
+
+def read(path: Path) -> gzip.GzipFile:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def sizes(text: Path, folder: Path) -> None:
+    """Text to a saved model that answers queries, over three sizes of text."""
+    print(f"\nText to a saved model, order {ORDER}\n")
+    print("| text | tokens | n-grams | seconds | tokens/s | peak memory | model |")
+    print("|---|---|---|---|---|---|---|")
+    for megabytes in MEGABYTES:
+        part = folder / f"part{megabytes}.txt"
+        with text.open("rb") as source, part.open("wb") as target:
+            target.writelines(lines_up_to(source, megabytes * 1_000_000))
+        model = folder / f"model{megabytes}"
+        command = [sys.executable, "-c", TRAIN, str(part), str(model), str(ORDER)]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        data = part.read_bytes()
+        tokens = len(data.split()) + data.count(b"\n")
+        size = (model / "model.safetensors").stat().st_size / 1e6
+        print(
+            f"| {len(data) / 1e6:.0f} MB | {tokens:,} | {found['ngrams']:,} | {found['seconds']:.2f} | "
+            f"{tokens / found['seconds']:,.0f} | {found['gigabytes']:.2f} GB | {size:,.0f} MB |",
+            flush=True,
+        )
+
+
+def lines_up_to(source: Iterator[bytes], size: int) -> Iterator[bytes]:
+    written = 0
+    for line in source:
+        if written >= size:
+            return
+        written += len(line)
+        yield line
+
+
+def queries(text: Path, other: Path, folder: Path) -> None:
+    """Scoring a file, against the kenlm binding with the same model and lines; 10 MB of text make the model."""
+    model = lmkit.load(folder / f"model{MEGABYTES[1]}")
+    assert isinstance(model, lmkit.NgramModel)
+    lines = [line for line in other.read_text(encoding="utf-8").split("\n") if line]
+    text_of_lines = "\n".join(lines) + "\n"
+    result = lmkit.perplexity(model, text_of_lines)
+    whole = timed(lambda: lmkit.perplexity(model, text_of_lines))
+    single = timed(lambda: [model.score(line) for line in lines[:5000]]) / 5000
+    print(f"\nQueries: {result.tokens:,} tokens, the model of {MEGABYTES[1]} MB\n")
+    print("| | tokens/s | ratio | perplexity |\n|---|---|---|---|")
+    rates = {"lmkit.perplexity, the whole text": (result.tokens / whole, result.perplexity)}
+    if importlib.util.find_spec("kenlm"):
+        import kenlm
+
+        arpa = folder / "model.arpa"
+        lmkit.write_arpa(model, arpa)
+        peer = kenlm.Model(str(arpa))
+        total = sum(peer.score(line) for line in lines)
+        seconds = timed(lambda: sum(peer.score(line) for line in lines))
+        rates["kenlm binding, Model.score a line"] = (result.tokens / seconds, 10 ** (-total / result.tokens))
+    slowest = min(rate for rate, _ in rates.values())
+    for name, (rate, perplexity) in rates.items():
+        print(f"| {name} | {rate:,.0f} | {rate / slowest:.1f} | {perplexity:.4f} |")
+    if len(rates) == 1:
+        print("| kenlm | not installed: pip install kenlm | | |")
+    print(f"\nOne line through model.score: {single * 1e6:.0f} microseconds (median line of the text)")
+
+
+def training_peers(text: Path, folder: Path) -> None:
+    """Training on the first lines, against the trainers that PyPI has."""
+    part = folder / "lines.txt"
+    with text.open("rb") as source:
+        part.write_bytes(b"".join(itertools.islice(source, PEER_LINES)))
+    order = 3
+    runs: dict[str, Callable[[], object]] = {
+        "lmkit, modified Kneser-Ney": lambda: lmkit.train(part, order=order, tokenizer="word", holdout=0)
+    }
+    if importlib.util.find_spec("kaldingram"):
+        command = [
+            sys.executable,
+            "-m",
+            "kaldingram.cli",
+            "train",
+            "--ngram-order",
+            str(order),
+            "--text",
+            str(part),
+        ]
+        runs["kaldingram, Kneser-Ney"] = lambda: subprocess.run(
+            [*command, "--lm", str(folder / "peer.arpa")], capture_output=True, check=True
+        )
+    if importlib.util.find_spec("nltk"):
+        runs["nltk, KneserNeyInterpolated (fit only)"] = lambda: fit_nltk(part, order)
+    print(f"\nTraining on {PEER_LINES:,} lines, order {order}\n\n| | seconds | ratio |\n|---|---|---|")
+    seconds = {name: timed(run) for name, run in runs.items()}
+    for name, taken in seconds.items():
+        print(f"| {name} | {taken:.3f} | {taken / min(seconds.values()):.1f} |", flush=True)
+
+
+def fit_nltk(path: Path, order: int) -> object:
+    from nltk.lm import KneserNeyInterpolated
+    from nltk.lm.preprocessing import padded_everygram_pipeline
+
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    ngrams, words = padded_everygram_pipeline(order, lines)
+    model = KneserNeyInterpolated(order)
+    model.fit(ngrams, words)
+    return model
+
+
+def timed(work: Callable[[], object], runs: int = 5) -> float:
+    """Give the median seconds of several runs, the first one not counted."""
+    work()
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
