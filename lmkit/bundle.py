@@ -150,6 +150,8 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
         raise ModelFormatError(f"{folder / 'config.json'}: names no format version")
+    if config["format"] < 1:
+        raise ModelFormatError(f"{folder / 'config.json'}: there is no format {config['format']}")
     if config["format"] > FORMAT:
         raise ModelFormatError(
             f"{folder}: written by lmkit {config.get('lmkit')} in format {config['format']}; this is lmkit "
@@ -158,3 +160,15 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     if not isinstance(config.get("backend"), str) or not isinstance(config.get("model"), dict):
         raise ModelFormatError(f"{folder / 'config.json'}: names no backend or no model")
     return config
+
+
+def measurable_texts(folder: Path) -> dict[str, list[str]]:
+    """Give the files to measure a model on, by `test` and `valid`: lines held out in training, or what it was given."""
+    splits = read_json(folder / "splits.json")
+    found = {}
+    for name in ("test", "valid"):
+        if (folder / f"{name}.txt").exists():
+            found[name] = [str(folder / f"{name}.txt")]
+        elif named := splits.get(f"{name}_files"):
+            found[name] = [str(path) for path in named]
+    return found

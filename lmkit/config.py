@@ -7,6 +7,7 @@ The name of a field is the name of the keyword (`vocab_size`), of the TOML key, 
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -88,7 +89,9 @@ class RnnConfig:
     num_layers: int = option(2, "recurrent layers", low=1, high=16)
     hidden_size: int | None = option(None, "units per layer; chosen by the text if not given", low=1)
     embedding_size: int | None = option(None, "size of word vectors; as hidden_size if not given", low=1)
-    activation: str = option("tanh", "for the cells rnn and mlp", choices=("tanh", "relu", "sigmoid"))
+    activation: str = option(
+        "tanh", "tanh or relu for the cell rnn, any for mlp", choices=("tanh", "relu", "sigmoid")
+    )
     dropout: float = option(0.3, "share of units silenced in training", low=0.0, high=0.95)
     tie_weights: bool = option(True, "use the embedding as the output layer")
     init: str = option(
@@ -157,7 +160,7 @@ def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     if choices and converted not in choices:
         raise UsageError(f"{where}: {value!r} is not known; {did_you_mean(str(value), choices)}")
     inside = not isinstance(converted, int | float) or (
-        converted == converted and (low is None or converted >= low) and (high is None or converted <= high)
+        math.isfinite(converted) and (low is None or converted >= low) and (high is None or converted <= high)
     )
     if not inside:
         limit = f"from {low} to {high}" if high is not None else f"of at least {low}"

@@ -54,6 +54,8 @@ def read_json(path: Path, max_bytes: int = 1 << 28) -> Any:
         raise ValueError(f"{constant} is not a JSON number")
 
     try:
+        if not path.is_file():
+            raise ModelFormatError(f"{path}: is missing; the folder is no model, or a damaged one")
         if path.stat().st_size > max_bytes:
             raise ModelFormatError(f"{path}: {path.stat().st_size} bytes is too large for such a file")
         return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique, parse_constant=refuse)

@@ -18,7 +18,7 @@ from lmkit.evaluation import perplexity
 from lmkit.files import check_target
 from lmkit.model import LanguageModel
 from lmkit.text.corpus import Corpus, PathLike
-from lmkit.text.splits import HOLDOUT, TrainingLines, bytes_corpus
+from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines, bytes_corpus
 from lmkit.text.tokenizer import TOKENIZERS, Tokenizer, suitable_tokenizer
 from lmkit.text.vocabulary import EOS, UNK
 
@@ -38,7 +38,7 @@ def train(
     """Train a language model, and save it if a place is given.
 
     Args:
-        text: A path, several paths, or the text itself.
+        text: A path, several paths, or the text itself: a string of several lines.
         output: The model folder to write; none if not given.
         backend: `ngram`, `rnn`, or the name of an installed one.
         valid, test: Files to measure on instead of held-out lines.
@@ -68,7 +68,8 @@ def train(
         holdout = HOLDOUT if valid is None and test is None else 0.0
     began = time.monotonic()
     say = report or (lambda line: None)
-    corpus = Corpus.of(text)
+    one_line = isinstance(text, str) and "\n" not in text  # no text to learn from: the name of a file
+    corpus = Corpus.from_paths(cast(str, text)) if one_line else Corpus.of(text)
     kind, text_config = _choose_tokenizer(corpus, text_config)
     given = {
         name: _given(path, kind, text_config) for name, path in (("valid", valid), ("test", test)) if path
@@ -84,7 +85,10 @@ def train(
     say(_what_is_held_out(lines, holdout))
     record = Record(splits=lines.record())
     for name, part in given.items():
-        record.splits[f"{name}_files"] = [os.path.abspath(source.name) for source in part.sources]
+        if all(source.lasting for source in part.sources):
+            record.splits[f"{name}_files"] = [os.path.abspath(source.name) for source in part.sources]
+        else:  # a pipe is gone afterwards
+            record.held_out[f"{name}.txt"] = b"".join(part.blocks())
     for name, held_out in (("valid", lines.valid), ("test", lines.test)):
         if held_out:
             record.held_out[f"{name}.txt"] = held_out
@@ -170,5 +174,5 @@ def _what_is_held_out(lines: TrainingLines, wanted: float) -> str:
             f"held out {splits['valid_lines']:,} lines for validation and {splits['test_lines']:,} for test of "
             f"{splits['lines']:,} (--holdout 0 trains on every line)"
         )
-    few = f"only {splits['lines']:,} lines (or all alike): " if wanted else ""
-    return f"{few}nothing is held out, the model is trained on all {splits['lines']:,} lines"
+    why = f" (fewer than {MIN_LINES}, or none with such a hash)" if wanted else ""
+    return f"nothing is held out, the model is trained on all {splits['lines']:,} lines{why}"

@@ -216,7 +216,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_while_arrays_are_written_is_a_resource_error(tmp_path: Path) -> None:
-    code = "import lmkit; lmkit.save(lmkit.train(' '.join(map(str, range(9000))), order=3, holdout=0), 'm')"
+    code = "import lmkit; lmkit.save(lmkit.train('\\n'.join(map(str, range(9000))), order=3, holdout=0), 'm')"
     script = f"ulimit -f 128; trap '' XFSZ; exec {sys.executable} -W ignore -c {shlex.quote(code)}"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "ResourceError" in result.stderr

@@ -81,11 +81,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]  # wherever it stands
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (a closed descriptor)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # text is UTF-8 whatever the locale says
-            stream.reconfigure(
-                encoding="utf-8", errors="backslashreplace" if stream is sys.stderr else "strict"
-            )
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", LmkitWarning)
     previous = signal.signal(signal.SIGTERM, _terminated)
@@ -125,7 +124,10 @@ def _say_error(error: Exception) -> int:
     if isinstance(error, LmkitError):
         _say(f"error: {error}")
         return error.exit_code
-    if isinstance(error, MemoryError):
+    if isinstance(error, OSError):
+        _say(f"error: {error.strerror or error}; the result could not be written")
+        return 5
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         _say(f"error: out of memory ({error}); use less text, a lower --order or a smaller model")
         return 5
     _say(

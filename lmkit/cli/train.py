@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import types
 import typing
 from pathlib import Path
@@ -82,7 +83,7 @@ def command(
     Lines are sentences. A tenth of them is held out, half for validation, half for test, unless --valid, --test or
     --holdout says otherwise.
     """
-    from lmkit.bundle import default_path, read_config
+    from lmkit.bundle import default_path, measurable_texts, read_config
     from lmkit.training import train
 
     options = read_toml(Path(config_file)) if config_file else {}
@@ -104,5 +105,6 @@ def command(
             "schema": 1,
         }
         click.echo(json.dumps(facts, ensure_ascii=False))
-    same = "" if path == default_path() else f" -m {path}"
-    say(f"saved {path}; next: lmkit ppl{same}, or lmkit generate{same} --prefix TEXT")
+    same = "" if path == default_path() else f" -m {shlex.quote(str(path))}"
+    measured = "" if {"test", "valid"} & measurable_texts(path).keys() else " FILE"
+    say(f"saved {path}; next: lmkit ppl{measured}{same}, or lmkit generate{same} --prefix TEXT")

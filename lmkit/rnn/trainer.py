@@ -74,6 +74,7 @@ class Trainer:
         self.waited = 0
         self.cooling = False
         self.bad_steps = 0
+        self.last_loss: float | None = None
 
     def run(self, valid: np.ndarray | None) -> None:
         """Train until time or epochs are over, measuring on `valid` (T,) now and then if it is given.
@@ -83,6 +84,7 @@ class Trainer:
         """
         try:
             self._run(valid)
+            self._refuse_divergence()
         finally:  # also when it is interrupted
             if self.best_weights is not None:
                 load_arrays(self.network, self.best_weights)
@@ -107,6 +109,15 @@ class Trainer:
                 self._measure(valid, self._entry(steps, speed), tokens)
                 mark = (math.floor(schedule.progress * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
                 steps, since, tokens = [], schedule.elapsed, 0
+
+    def _refuse_divergence(self) -> None:
+        """Refuse a network that ended up worse than guessing: its output bias alone began better than that."""
+        loss = self.last_loss if self.best_weights is None else self.best
+        if loss is None or not loss < math.log(self.vocab_size) + 1:
+            raise DivergedError(
+                f"training has left the numbers that make sense (a loss of {loss} nats); lower --learning-rate "
+                f"({self.config.learning_rate:g}), or set --grad-clip ({self.config.grad_clip:g})"
+            )
 
     def _windows(self) -> Iterator[tuple[np.ndarray, np.ndarray, Layers]]:
         """Read the text again and again, each time cut elsewhere; the hidden state goes from window to window."""
@@ -149,6 +160,7 @@ class Trainer:
                 self.valid = part_of(valid, max(2000, int(_MEASURING_SHARE * tokens)))
             entry["valid_loss"] = self.cross_entropy(self.valid)
             entry["valid_tokens"] = self.valid.size - self.valid.shape[1]
+        self.last_loss = entry.get("valid_loss", entry["train_loss"])
         self.log(entry)
         if self.report:
             self.report(_line(entry))
@@ -162,7 +174,8 @@ class Trainer:
                 self.report(
                     f"no better validation {self.waited} times running: back to the best weights, and to rest"
                 )
-            load_arrays(self.network, self.best_weights or {})
+            if self.best_weights is not None:
+                load_arrays(self.network, self.best_weights)
             self.schedule.hurry(_COOLING_SHARE)
             self.cooling = True
 

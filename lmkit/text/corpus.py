@@ -75,13 +75,13 @@ class Corpus:
     def of(cls, text_or_path: str | PathLike | Iterable[PathLike] | Corpus) -> Corpus:
         """Make a corpus of what a caller most likely means.
 
-        A path object is a file, a list is several. A string is a path where such a file exists, or where it is one
-        word that looks like a file's name; every other string is the text itself.
+        A path object is a file, a list is several. A string is a path where such a file exists, or where it ends like
+        a file's name; every other string is the text itself, and so is one that ends in a line end.
         """
         if isinstance(text_or_path, Corpus):
             return text_or_path
         if isinstance(text_or_path, str):
-            looks_like_path = re.fullmatch(r"-|\S*/\S+|\S+\.[A-Za-z]\w{0,7}", text_or_path)
+            looks_like_path = re.fullmatch(r"-|\S*/\S+|[^\n]*\S\.[A-Za-z]\w{0,7}\s*", text_or_path)
             if not (looks_like_path or ("\n" not in text_or_path and _exists(text_or_path))):
                 return cls.from_text(text_or_path)
         return cls.from_paths(text_or_path)
@@ -159,7 +159,7 @@ def _check_text(name: str, block: bytes, line: int) -> None:
     if (nul := block.find(b"\0")) >= 0:
         where = f"{name}:{line + block.count(NEWLINE, 0, nul)}"
         raise InputError(
-            f"{where}: a NUL byte; the file is binary or UTF-16. Convert it to UTF-8, or use --tokenizer byte"
+            f"{where}: a NUL byte; the file is binary or UTF-16. Convert it to UTF-8, or train with --tokenizer byte"
         )
     if block.isascii():
         return
@@ -170,7 +170,7 @@ def _check_text(name: str, block: bytes, line: int) -> None:
         where = f"{name}:{line + block.count(NEWLINE, 0, error.start)}, byte {error.start - start + 1} of the line"
         raise InputError(
             f"{where}: 0x{block[error.start]:02x} is not UTF-8 ({error.reason}); convert the file "
-            "(iconv -f LATIN1 -t UTF-8, say), or use --tokenizer byte"
+            "(iconv -f LATIN1 -t UTF-8, say), or train with --tokenizer byte"
         ) from None
 
 
@@ -181,5 +181,5 @@ def _check_specials(name: str, block: bytes, line: int) -> None:
     if found := _SPECIAL.search(block):
         raise InputError(
             f"{name}:{line + block.count(NEWLINE, 0, found.start())}: the word {found[0].decode()} marks where a line "
-            "begins or ends and cannot be in a text; remove it, or use --specials skip (drop it) or --specials unk"
+            "begins or ends and cannot be in a text; remove it, or train with --specials skip or unk"
         )

@@ -24,6 +24,7 @@ class Source:
 
     name: str
     open: Callable[[], IO[bytes]]
+    lasting: bool = True  # whether the name can be opened again by another process
 
 
 def named_sources(name: str) -> Iterator[Source]:
@@ -36,7 +37,7 @@ def named_sources(name: str) -> Iterator[Source]:
         UsageError: there is nothing of that name.
     """
     if name == "-":
-        yield Source("<stdin>", _Spool(_stdin))
+        yield Source("<stdin>", _Spool(_stdin), lasting=False)
         return
     path = Path(name)
     if path.is_dir():
@@ -53,7 +54,7 @@ def named_sources(name: str) -> Iterator[Source]:
     for file in files:
         shown = os.fsencode(file).decode("utf-8", "backslashreplace")  # a name need not be text
         regular = stat.S_ISREG(file.stat().st_mode) if file.exists() else True
-        yield Source(shown, _File(file) if regular else _Spool(_File(file)))
+        yield Source(shown, _File(file) if regular else _Spool(_File(file)), lasting=regular)
 
 
 class _File:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmkit.errors import InputError, ModelFormatError
+from lmkit.errors import InputError, ModelFormatError, UsageError
 from lmkit.files import write_text
 
 UNK, BOS, EOS = 0, 1, 2
@@ -100,10 +100,16 @@ def read_word_list(path: Path) -> list[str]:
     """Read the words of a user's file, separated as the words of a text; specials and repetitions are dropped.
 
     Raises:
-        InputError: the file cannot be read as UTF-8.
+        UsageError: there is no such file.
+        InputError: it holds no words, or is not UTF-8.
     """
     try:
         words = [word for word in SEPARATORS.split(path.read_text(encoding="utf-8-sig")) if word]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read as a word list: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read as a word list: {error}") from error
-    return [word for word in dict.fromkeys(words) if word not in SPECIALS]
+    words = [word for word in dict.fromkeys(words) if word not in SPECIALS]
+    if not words:
+        raise InputError(f"{path}: holds no words")
+    return words

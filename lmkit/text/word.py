@@ -168,5 +168,5 @@ def _special_error(word: str, where: str) -> InputError:
     name = next((special for special in SPECIALS if special.startswith(word)), word)
     return InputError(
         f"{where}: the text holds the special word {name}; it marks where a line begins or ends and cannot be a "
-        "word. Remove it, or use --specials skip (drop it) or --specials unk (an unknown word)"
+        "word. Remove it, or train with --specials skip (drop it) or unk (an unknown word)"
     )

@@ -44,7 +44,7 @@ def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
     assert b"lmkit ppl" in trained.stderr
     printed = ok(lmkit("ppl"))
     assert "perplexity" in printed
-    assert "the test lines held out in training" in printed
+    assert "lmkit-model/test.txt" in printed
     assert "backend:ngram|order:5|smoothing:mkn|tok:word" in printed
     assert ok(lmkit("generate", "--prefix", "once upon")).startswith("once upon ")
     refused(lmkit("train", "corpus.txt"), 2, "exists already", "--force")
@@ -152,6 +152,7 @@ def test_chinese_a_single_line_and_other_scripts(lmkit: Run, tmp_path: Path) -> 
     trained = lmkit("train", "one.txt", "-o", "one")
     ok(trained)
     assert b"nothing is held out" in trained.stderr
+    assert b"lmkit ppl FILE -m one" in trained.stderr
     ok(lmkit("generate", "-m", "one"))
     refused(lmkit("ppl", "-m", "one"), 2, "no lines were held out", "lmkit ppl FILE")
     ok(lmkit("ppl", "one.txt", "-m", "one"))
@@ -268,3 +269,39 @@ def test_help_shows_examples(lmkit: Run) -> None:
     for command in ("train", "ppl", "generate", "export", "info"):
         assert "Examples:" in ok(lmkit(command, "--help"))
     assert "--hidden-size" in ok(lmkit("train", "--help"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--learning-rate", "1e9"], ["--grad-clip", "0", "--learning-rate", "1e4"], ["--learning-rate", "1e30"]],
+    ids=str,
+)
+def test_a_training_that_diverges_saves_nothing(lmkit: Run, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    result = lmkit("train", "c.txt", "--backend", "rnn", "--hidden-size", 8, "--epochs", 4, *options)
+    refused(result, 6, "--learning-rate")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.txt"]
+
+
+def test_a_test_text_from_a_pipe_is_kept(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "2", "--test", "-", stdin=STORY.encode()))
+    assert json.loads(ok(lmkit("ppl", "--json")))["lines"] == STORY.count("\n")
+
+
+def test_results_that_cannot_be_written(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "2"))
+    for redirection, code in ((">/dev/full", 5), (">&-", 0)):
+        command = ["bash", "-c", f"{sys.executable} -m lmkit ppl {redirection}"]
+        result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        assert result.returncode == code, result.stderr
+        assert b"Traceback" not in result.stderr
+
+
+def test_impossible_numbers_and_empty_lists(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    (tmp_path / "empty.txt").write_text("\n")
+    refused(lmkit("train", "c.txt", "--backend", "rnn", "--epochs", "inf"), 2, "epochs")
+    refused(lmkit("train", "c.txt", "--vocab", "empty.txt"), 3, "holds no words")
+    refused(lmkit("train", "c.txt", "--limit-vocab", "none.txt"), 2, "none.txt")

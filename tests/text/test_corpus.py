@@ -169,13 +169,13 @@ def test_special_words_are_refused_with_file_and_line(tmp_path: Path) -> None:
         read(corpus, size=64)
 
 
-@pytest.mark.parametrize("name", ["wiki.test.tokens", "a.jsonl", "x/y", "-x.raw"])
+@pytest.mark.parametrize("name", ["wiki.test.tokens", "a.jsonl", "x/y", "-x.raw", "my corpus.txt"])
 def test_one_word_that_looks_like_a_file_is_one(name: str) -> None:
     with pytest.raises(UsageError, match="no such file"):
         Corpus.of(name)
 
 
-@pytest.mark.parametrize("text", ["fox.", "3.14", "a b.txt c", "狐狸。", ""])
+@pytest.mark.parametrize("text", ["fox.", "3.14", "a b.txt c", "狐狸。", "", "see a.txt\\n"])
 def test_other_strings_are_text(text: str) -> None:
     assert Corpus.of(text).sources[0].name == "<text>"
 

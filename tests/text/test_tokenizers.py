@@ -108,7 +108,7 @@ def test_a_vocabulary_file_says_which_words_there_are(tmp_path: Path) -> None:
     tokenizer, ids = learn("word", "the fox\n", vocab=str(tmp_path / "words.txt"))
     assert tokenizer.vocab.tokens[3:] == ["fox", "owl"]
     assert ids.tolist() == [UNK, 3, EOS]
-    with pytest.raises(InputError, match=r"none\.txt"):
+    with pytest.raises(UsageError, match=r"none\.txt"):
         learn("word", "the fox\n", vocab="none.txt")
 
 
