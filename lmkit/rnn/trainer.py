@@ -74,7 +74,7 @@ class Trainer:
         self.waited = 0
         self.cooling = False
         self.bad_steps = 0
-        self.last_loss: float | None = None
+        self.last_loss: float | None = 0.0  # None: no step was finite
 
     def run(self, valid: np.ndarray | None) -> None:
         """Train until time or epochs are over, measuring on `valid` (T,) now and then if it is given.
