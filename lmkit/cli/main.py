@@ -70,10 +70,8 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lmkit")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
-    """Train, measure and sample language models from plain text."""
-    ctx.obj = {"debug": debug}
+def cli(debug: bool) -> None:
+    """Train, measure and sample language models from plain text."""  # --debug is taken out by `main`
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

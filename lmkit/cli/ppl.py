@@ -27,11 +27,11 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
 
     That is the files given; or else the test lines that training held out or was given, or else its validation lines.
     """
-    from lmkit.bundle import load
+    from lmkit.bundle import default_path, load
     from lmkit.cli.progress import token_bar
     from lmkit.evaluation import perplexity
 
-    folder = _folder(model)
+    folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = list(files) or _held_out(folder)
     with token_bar("scoring") as advance:
@@ -60,12 +60,6 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
             "lmkit: warning: every word is unknown to the model; is this the right text, and the right model?",
             err=True,
         )
-
-
-def _folder(model: str | None) -> Path:
-    from lmkit.bundle import default_path
-
-    return Path(model) if model else default_path()
 
 
 def _held_out(folder: Path) -> list[str]:

@@ -30,9 +30,7 @@ _MEASURING_SHARE = 0.15  # tokens measured per token trained on; without gradien
 _VALID_STREAMS = 16
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 20  # non-finite steps in a row that end the training
-_STEPS_PER_EPOCH = (
-    100  # a small text is read in narrower batches, or there would be too few steps to learn it
-)
+_STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
 
 Layers = tuple[LayerState, ...]
 
@@ -60,9 +58,7 @@ class Trainer:
         self.vocab_size = network.output.out_features
         self.rng = np.random.default_rng(config.seed)
         wanted = config.batch_size or min(32, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
-        self.batch_size = max(
-            1, min(wanted, len(ids) // 16)
-        )  # a stream is some tokens long, in the shortest text
+        self.batch_size = max(1, min(wanted, len(ids) // 16))  # streams of some tokens, in the shortest text
         self.steps_per_epoch = max(1, math.ceil(len(ids) / self.batch_size / bptt))
         self.optimizer = adamw(
             network, learning_rate=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
