@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmkit.compiled import compiled
+from lmkit.ngram.kernels.columns import at
 
 
 @compiled
@@ -50,13 +51,16 @@ def write_integer(value, width, out, n):
 
 
 @compiled
-def write_arpa_lines(begin, end, order, cursor, first, word, log10_prob, log10_backoff, names, offsets, out):
+def write_arpa_lines(
+    begin, end, order, cursor, word, log10_prob, log10_backoff, first, contexts, names, offsets, out
+):
     """Write the nodes begin to end (exclusive) of one order as ARPA lines; give their bytes.
 
     Args:
         begin, end, order: which nodes.
         cursor: (order,) int64, the node of each shorter context reached so far; kept between calls.
-        first, word, log10_prob, log10_backoff: the trie.
+        word, log10_prob, log10_backoff, first: the columns of the trie.
+        contexts: how many nodes have a backoff.
         names, offsets: the words: word i is names[offsets[i] : offsets[i + 1] - 1].
         out: (bytes,) uint8, large enough.
     """
@@ -64,19 +68,19 @@ def write_arpa_lines(begin, end, order, cursor, first, word, log10_prob, log10_b
     for node in range(begin, end):
         cursor[order - 1] = node
         for k in range(order - 2, -1, -1):
-            while first[cursor[k] + 1] <= cursor[k + 1]:
+            while at(first, cursor[k] + 1) <= cursor[k + 1]:
                 cursor[k] += 1
-        n = write_decimal(log10_prob[node], out, n)
+        n = write_decimal(at(log10_prob, node), out, n)
         for k in range(order):
             out[n] = 32 if k else 9
             n += 1
-            w = word[cursor[k]]
+            w = at(word, cursor[k])
             for i in range(offsets[w], offsets[w + 1] - 1):
                 out[n] = names[i]
                 n += 1
-        if node < len(log10_backoff):
+        if node < contexts:
             out[n] = 9
-            n = write_decimal(log10_backoff[node], out, n + 1)
+            n = write_decimal(at(log10_backoff, node), out, n + 1)
         out[n] = 10
         n += 1
     return n

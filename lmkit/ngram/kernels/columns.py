@@ -1,0 +1,64 @@
+"""Columns of a trie: what kernels read node by node, whatever form it is held in.
+
+Kernels are written once, for columns. numba compiles them for plain arrays and for compact forms alike.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+
+def at(column: Any, place: Any) -> Any:
+    """Give the entry of a column at a place; negative places are not looked for."""
+
+
+def span(first: Any, node: Any) -> Any:
+    """Give where the children of a node begin and end."""
+
+
+def fetch(column: Any, place: Any) -> Any:
+    """Ask for the cache line of an entry ahead of its use; a place outside the column does no harm."""
+
+
+@intrinsic
+def prefetch(context, array, place):
+    """Give the processor's hint for one entry of an array: it neither waits nor faults."""
+
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(8).as_pointer())
+        flag = ir.IntType(32)
+        hint = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
+        builder.call(function, [address, flag(0), flag(3), flag(1)])  # to be read, again and again, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@overload(at)
+def _at(column, place):
+    if isinstance(column, types.Array):
+        return lambda column, place: column[np.uint64(place)]
+    return None
+
+
+@overload(span)
+def _span(first, node):
+    if isinstance(first, types.Array):
+        return lambda first, node: (np.int64(first[np.uint64(node)]), np.int64(first[np.uint64(node + 1)]))
+    return None
+
+
+@overload(fetch)
+def _fetch(column, place):
+    if isinstance(column, types.Array):
+        return lambda column, place: prefetch(column, place)
+    return None
