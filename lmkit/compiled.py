@@ -1,11 +1,17 @@
-"""The one way to compile a loop: by numba, without the interpreter's lock, kept on disk for the next start."""
+"""The one way to compile a loop: by numba, without the interpreter's lock, kept on disk for the next start.
+
+With two instructions that every processor has and numba does not name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -14,3 +20,38 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written: compile at every start
         return njit(nogil=True)(function)
+
+
+def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.gep(array.data, [arguments[1]])
+
+
+@intrinsic
+def prefetch(context, array, place):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of array[place] ahead of its use: never waits, and any place will do."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.bitcast(
+            _address(context, builder, signature, arguments), ir.IntType(8).as_pointer()
+        )
+        flag = ir.IntType(32)
+        hint = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+        instruction = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        builder.call(instruction, [address, flag(0), flag(3), flag(1)])  # a read, of data, to be kept
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@intrinsic
+def eight_bytes(context, data, place):  # type: ignore[no-untyped-def]
+    """Read data[place : place + 8] as one number, the first byte lowest; all of them must be there."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.bitcast(
+            _address(context, builder, signature, arguments), ir.IntType(64).as_pointer()
+        )
+        return builder.load(address, align=1)
+
+    return types.uint64(data, types.int64), generate

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def cores() -> int:
@@ -20,6 +22,21 @@ def in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(work, items):
             pass
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Give the result for every item, in their order, while the next ones are worked on.
+
+    Items are taken only a few ahead of what is asked for, so that they may be blocks of a text of any size.
+    """
+    with ThreadPoolExecutor(cores()) as pool:
+        begun: deque[Future[R]] = deque()
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > 2 * cores():
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def chunks(begin: int, end: int, size: int = 1 << 20) -> list[tuple[int, int]]:

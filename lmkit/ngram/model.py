@@ -17,7 +17,7 @@ from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS
 from lmkit.threads import in_threads
 
-_PIECE = 1 << 15  # tokens that one thread scores at a time
+_PIECE = 1 << 16  # tokens that one thread scores at a time
 
 
 @dataclass(frozen=True, eq=False)

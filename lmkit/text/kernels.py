@@ -153,3 +153,35 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
         out[written] = word
         written += 1
     return i, written, size, 0
+
+
+@compiled
+def count_text(data):  # type: ignore[no-untyped-def]
+    """Count the lines, words and characters of UTF-8 text (n,) that ends in a line end.
+
+    Here every white space of ASCII separates words, as in `wc -w`.
+    """
+    lines = words = characters = 0
+    before = True
+    for byte in data:
+        space = (
+            (byte == 32) | (np.uint8(byte - np.uint8(9)) <= 4) | (byte == 0)
+        )  # no branch: many bytes at a time
+        words += space & (not before)
+        before = space
+        lines += byte == 10
+        characters += byte & 0xC0 != 0x80
+    return lines, words, characters
+
+
+@compiled
+def tally(ids, logprobs):  # type: ignore[no-untyped-def]
+    """Give the sum of log p (T,), that of the unknown tokens, whose id is below 0, and how many these are."""
+    total = unknown = 0.0
+    count = 0
+    for t in range(len(ids)):
+        total += logprobs[t]
+        if ids[t] < 0:
+            unknown += logprobs[t]
+            count += 1
+    return total, unknown, count

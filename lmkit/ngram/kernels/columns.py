@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
+
+from lmkit.compiled import prefetch
 
 
 def at(column: Any, place: Any) -> Any:
@@ -25,22 +25,6 @@ def span(first: Any, node: Any) -> Any:
 
 def fetch(column: Any, place: Any) -> Any:
     """Ask for the cache line of an entry ahead of its use; a place outside the column does no harm."""
-
-
-@intrinsic
-def prefetch(context, array, place):
-    """Give the processor's hint for one entry of an array: it neither waits nor faults."""
-
-    def generate(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(8).as_pointer())
-        flag = ir.IntType(32)
-        hint = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
-        function = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
-        builder.call(function, [address, flag(0), flag(3), flag(1)])  # to be read, again and again, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), generate
 
 
 @overload(at)
