@@ -1,6 +1,6 @@
 """The one way to compile a loop: by numba, without the interpreter's lock, kept on disk for the next start.
 
-With two instructions that every processor has and numba does not name.
+With four instructions that every processor has and numba does not name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written: compile at every start
         return njit(nogil=True)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a small function into every loop that calls it: a call would count references to its arrays."""
+    return njit(forceinline=True)(function)
 
 
 def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -55,3 +60,17 @@ def eight_bytes(context, data, place):  # type: ignore[no-untyped-def]
         return builder.load(address, align=1)
 
     return types.uint64(data, types.int64), generate
+
+
+@intrinsic
+def ones(context, x):  # type: ignore[no-untyped-def]
+    """Count the bits of a 64-bit number that are set."""
+    return types.uint64(types.uint64), lambda context, builder, signature, values: builder.ctpop(values[0])
+
+
+@intrinsic
+def lowest(context, x):  # type: ignore[no-untyped-def]
+    """Give the place of the lowest bit that is set in a 64-bit number; it must not be zero."""
+    return types.uint64(types.uint64), lambda context, builder, signature, values: builder.cttz(
+        values[0], ir.IntType(1)(1)
+    )

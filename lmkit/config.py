@@ -76,6 +76,12 @@ class NgramConfig:
         None, "a file of words; n-grams with any other are dropped after counting"
     )
     interpolate_unigrams: bool = option(True, "mix unigrams with the uniform distribution")
+    quantize: int | None = option(
+        None,
+        "round probabilities and backoffs to codes of so many bits: 8 takes a third of the size",
+        low=2,
+        high=16,
+    )
     discount_fallback: tuple[float, ...] = option(
         (0.5, 1.0, 1.5), "discounts of an order whose counts are too few to estimate them"
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.model import LanguageModel
+from lmkit.ngram.quantization import QuantizedTrie
 from lmkit.ngram.queries import Queries
 from lmkit.ngram.trie import Trie
 from lmkit.text.tokenizer import Tokenizer
@@ -100,12 +101,13 @@ class NgramModel(LanguageModel):
         return ids.astype(np.int32, copy=False)
 
     def protocol(self) -> dict[str, str]:
-        """Name the order and the smoothing."""
-        return {"order": str(self.order), "smoothing": self.smoothing}
+        """Name the order, the smoothing, and the bits of a code if numbers are rounded."""
+        return {name: str(value) for name, value in self.config().items()}
 
     def config(self) -> dict[str, Any]:
-        """Give the order and the smoothing."""
-        return {"order": self.order, "smoothing": self.smoothing}
+        """Give the same as values."""
+        rounded = {} if self.trie.quantize is None else {"quantize": self.trie.quantize}
+        return {"order": self.order, "smoothing": self.smoothing, **rounded}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give the trie's arrays."""
@@ -120,7 +122,13 @@ class NgramModel(LanguageModel):
         Raises:
             ModelFormatError: arrays, configuration and vocabulary do not fit together.
         """
-        trie = Trie.from_arrays(arrays, len(tokenizer.vocab))
+        bits = config.get("quantize")
+        if bits is None:
+            trie: Queries = Trie.from_arrays(arrays, len(tokenizer.vocab))
+        elif isinstance(bits, int) and 2 <= bits <= 16:
+            trie = QuantizedTrie.from_arrays(arrays, len(tokenizer.vocab), bits)
+        else:
+            raise ModelFormatError(f"config.json says quantize {bits!r}; codes have 2 to 16 bits")
         if config.get("order") != trie.order:
             raise ModelFormatError(
                 f"config.json says order {config.get('order')}, model.safetensors holds {trie.order}"

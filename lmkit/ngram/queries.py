@@ -22,6 +22,11 @@ class Queries(ABC):
     level: np.ndarray
 
     @property
+    def quantize(self) -> int | None:
+        """The bits of a code; None where numbers are held as they are."""
+        return None
+
+    @property
     @abstractmethod
     def columns(self) -> tuple[Any, Any, Any, Any]:
         """Give word, log10 probability, log10 backoff and first child of each node: see `kernels.columns`."""

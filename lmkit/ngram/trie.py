@@ -16,7 +16,7 @@ from lmkit.errors import ModelFormatError
 from lmkit.ngram.queries import Queries
 from lmkit.tensors import check_arrays
 
-_ALWAYS_CHECKED = (
+ALWAYS_CHECKED = (
     1 << 22
 )  # nodes; a larger model opens without being read, and is trusted to be what was written
 
@@ -100,7 +100,7 @@ class Trie(Queries):
         check_arrays("model.safetensors", arrays, expected)
         first, word = arrays["first"], arrays["word"]
         sound = np.array_equal(first[level[:-1]], level[1:])  # the children of each order are the next one
-        if sound and nodes <= _ALWAYS_CHECKED:
+        if sound and nodes <= ALWAYS_CHECKED:
             sound = bool((first[1:] >= first[:-1]).all() and word.min() >= 0 and word.max() < vocab_size)
         if not sound:
             raise ModelFormatError("model.safetensors: 'first' or 'word' points outside the n-grams")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmkit.compiled import compiled, eight_bytes
+from lmkit.compiled import compiled, eight_bytes, lowest
 from lmkit.text.kernels import FNV_OFFSET, FNV_PRIME, mix
 from lmkit.text.vocabulary import BOS, EOS, Vocabulary
 
@@ -72,14 +72,12 @@ def word_from(data, i):
         x = chunk(data, i)
         ends = zeros(x) | zeros(x ^ (_EACH * np.uint64(32))) | zeros(x ^ (_EACH * np.uint64(10)))
         ends |= zeros(x ^ (_EACH * np.uint64(9))) | zeros(x ^ (_EACH * np.uint64(13)))
-        lowest = ends & (~ends + np.uint64(1))
         # All bits below the separator, and so all eight bytes where there is none.
-        x &= (lowest >> np.uint64(7)) - np.uint64(1)
+        x &= ((ends & (~ends + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
         value = (value ^ x) * FNV_PRIME
         value ^= value >> np.uint64(32)
-        if lowest:
-            length = ((lowest >> np.uint64(7)) * np.uint64(0x0001020304050607)) >> np.uint64(56)
-            return i + np.int64(length), mix(value)
+        if ends:
+            return i + np.int64(lowest(ends) >> np.uint64(3)), mix(value)
         i += 8
 
 
