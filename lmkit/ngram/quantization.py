@@ -45,7 +45,8 @@ class QuantizedTrie(Queries):
         prob, backoff: (V,) float32, log10 of those of single words; no backoffs in a model of order one.
         prob_code, backoff_code: packed codes of all nodes behind.
         prob_codebook, backoff_codebook: (orders, 2^bits) float32, from order two on.
-        tree, tree_ranks, tree_hints: `first` as in `kernels.packing.Unary`.
+        first: (n + 1,) uint32, where the children of each context of one or two words begin.
+        tree, tree_ranks, tree_hints: the same for all others, as in `kernels.packing.Unary`.
     """
 
     level: np.ndarray
@@ -56,6 +57,7 @@ class QuantizedTrie(Queries):
     backoff: np.ndarray
     backoff_code: np.ndarray
     backoff_codebook: np.ndarray
+    first: np.ndarray
     tree: np.ndarray
     tree_ranks: np.ndarray
     tree_hints: np.ndarray
@@ -73,7 +75,7 @@ class QuantizedTrie(Queries):
             Packed(a["word"], _width(int(self.level[1]))),
             Coded(a["prob"], a["prob_code"], self.quantize, a["prob_codebook"], a["level"]),
             Coded(a["backoff"], a["backoff_code"], self.quantize, a["backoff_codebook"], a["level"]),
-            Unary(a["tree"], a["tree_ranks"], a["tree_hints"], int(self.level[1])),
+            Unary(a["first"], a["tree"], a["tree_ranks"], a["tree_hints"]),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -95,7 +97,8 @@ class QuantizedTrie(Queries):
             )
         nodes, contexts, orders = int(level[-1]), int(level[-2]), len(level) - 1
         single = min(contexts, vocab_size)
-        blocks, hints = _tree_sizes(nodes - vocab_size, contexts)
+        exact = _exact(level)
+        blocks, hints = _tree_sizes(nodes - int(level[min(3, orders)]), contexts - exact)
         check_arrays(
             "model.safetensors",
             arrays,
@@ -108,6 +111,7 @@ class QuantizedTrie(Queries):
                 "backoff": ("float32", (single,)),
                 "backoff_code": ("uint64", (_words(contexts - single, bits),)),
                 "backoff_codebook": ("float32", (max(orders - 2, 0), 1 << bits)),
+                "first": ("uint32", (exact + 1,)),
                 "tree": ("uint64", (blocks * packing.WORDS,)),
                 "tree_ranks": ("uint32", (blocks,)),
                 "tree_hints": ("uint32", (hints,)),
@@ -127,8 +131,9 @@ class QuantizedTrie(Queries):
             ranks, hints = np.empty_like(self.tree_ranks), np.empty_like(self.tree_hints)
             marks = packing.count_ones(first.bits, ranks, hints)
             if not (
-                marks == int(self.level[-2]) + 1
+                marks == int(self.level[-2]) - len(self.first) + 2
                 and int(first.bits[0]) & 1
+                and (self.first[1:] >= self.first[:-1]).all()
                 and np.array_equal(ranks, self.tree_ranks)
                 and np.array_equal(hints, self.tree_hints)
                 and packing.largest(word, int(self.level[-1])) < vocab_size
@@ -153,11 +158,13 @@ def quantize(trie: Trie, bits: int, *, empty: Empty = np.empty) -> QuantizedTrie
     level = trie.level
     vocab_size, contexts, nodes = int(level[1]), int(level[-2]), int(level[-1])
     word = _packed(nodes, _width(vocab_size), empty, lambda begin, end: trie.word[begin:end])
-    blocks, marks = _tree_sizes(nodes - vocab_size, contexts)
+    exact = _exact(level)
+    first = np.array(trie.first[: exact + 1])
+    blocks, marks = _tree_sizes(nodes - int(first[-1]), contexts - exact)
     tree = empty(blocks * packing.WORDS, np.uint64)
     tree[:] = 0
     ranks, hints = empty(blocks, np.uint32), empty(marks, np.uint32)
-    packing.mark(tree, trie.first)
+    packing.mark(tree, trie.first[exact:])
     packing.count_ones(tree, ranks, hints)
     prob, prob_code, prob_codebook = _probabilities(trie, bits, empty)
     backoff, backoff_code, backoff_codebook = _backoffs(trie, prob, prob_code, prob_codebook, bits, empty)
@@ -170,6 +177,7 @@ def quantize(trie: Trie, bits: int, *, empty: Empty = np.empty) -> QuantizedTrie
         backoff=backoff,
         backoff_code=backoff_code,
         backoff_codebook=backoff_codebook,
+        first=first,
         tree=tree,
         tree_ranks=ranks,
         tree_hints=hints,
@@ -328,6 +336,11 @@ def _width(vocab_size: int) -> int:
 
 def _words(size: int, width: int) -> int:
     return (size * width + 63) // 64 + 1
+
+
+def _exact(level: np.ndarray) -> int:
+    """Give how many contexts say as a number where their children begin: those of one or two words."""
+    return int(level[min(2, len(level) - 2)])
 
 
 def _tree_sizes(children: int, contexts: int) -> tuple[int, int]:

@@ -41,12 +41,12 @@ class Coded(NamedTuple):
 
 
 class Unary(NamedTuple):
-    """Ascending numbers, `base` the first."""
+    """Ascending numbers, of which the first are kept as they are: short contexts have many children."""
 
+    exact: np.ndarray  # (n + 1,) uint32, the last of which the others count from
     bits: np.ndarray  # (blocks * WORDS,) uint64
     ranks: np.ndarray  # (blocks,) uint32, the ones before each block
     hints: np.ndarray  # (n / HINT + 2,) uint32, the block of every 64th one, and the last
-    base: int
 
 
 @inlined
@@ -165,6 +165,26 @@ def decode(exact, bits, width, codebook, level, place):
     return codebook[np.uint64(row), np.uint64(unpack(bits, width, place - len(exact)))]
 
 
+@inlined
+def ascending(exact, bits, ranks, hints, place):
+    """Give the number at a place of ascending ones."""
+    g = place - (len(exact) - 1)
+    if g <= 0:
+        return np.int64(exact[np.uint64(place)])
+    return np.int64(exact[np.uint64(len(exact) - 1)]) + select(bits, ranks, hints, g) - g
+
+
+@inlined
+def ascending_pair(exact, bits, ranks, hints, place):
+    """Give the numbers at a place and at the one after it."""
+    g = place - (len(exact) - 1)
+    if g < 0:
+        return np.int64(exact[np.uint64(place)]), np.int64(exact[np.uint64(place + 1)])
+    low = select(bits, ranks, hints, g)
+    base = np.int64(exact[np.uint64(len(exact) - 1)]) - g
+    return base + low, base + following(bits, ranks, hints, g + 1, low) - 1
+
+
 @compiled
 def entries(column, begin, out):
     """Write the entries of a column from `begin` on into an array."""
@@ -194,9 +214,7 @@ def _at(column, place):
             column.exact, column.bits, column.width, column.codebook, column.level, place
         )
     if _is(column, Unary):
-        return lambda column, place: (
-            column.base + select(column.bits, column.ranks, column.hints, place) - place
-        )
+        return lambda column, place: ascending(column.exact, column.bits, column.ranks, column.hints, place)
     return None
 
 
@@ -205,12 +223,7 @@ def _span(first, node):
     if not _is(first, Unary):
         return None
 
-    def both(first, node):
-        low = select(first.bits, first.ranks, first.hints, node)
-        high = following(first.bits, first.ranks, first.hints, node + 1, low)
-        return first.base + low - node, first.base + high - node - 1
-
-    return both
+    return lambda first, node: ascending_pair(first.exact, first.bits, first.ranks, first.hints, node)
 
 
 @overload(fetch)
@@ -221,10 +234,12 @@ def _fetch(column, place):
         return lambda column, place: prefetch(column.bits, code_word(column.exact, column.width, place))
     if _is(column, Unary):
 
-        def near(column, place):  # what the hint says is worth waiting for
-            hint = np.uint64(min(np.int64(place) // HINT, len(column.hints) - 1))
-            prefetch(column.ranks, np.int64(column.hints[hint]))
-            prefetch(column.bits, np.int64(column.hints[hint]) * WORDS)
+        def near(column, place):
+            hint = min(max(place - len(column.exact), 0) // HINT, len(column.hints) - 1)
+            block = np.int64(column.hints[np.uint64(hint)])
+            prefetch(column.exact, place)
+            prefetch(column.ranks, block)
+            prefetch(column.bits, block * WORDS)
 
         return near
     return None
