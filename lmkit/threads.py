@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def cores() -> int:
@@ -20,6 +22,21 @@ def in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(work, items):
             pass
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Do a piece of work for every item, as `in_threads`, and give what comes of each in the items' order.
+
+    No more than one result a core waits to be taken.
+    """
+    with ThreadPoolExecutor(cores()) as pool:
+        under_way: deque[Future[R]] = deque()
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) > cores():
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def chunks(begin: int, end: int, size: int = 1 << 20) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from lmkit.errors import InputError, Stopped, UsageError, did_you_mean
 from lmkit.evaluation import perplexity
 from lmkit.files import check_target
 from lmkit.model import LanguageModel
+from lmkit.scratch import Scratch
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines, bytes_corpus
 from lmkit.text.tokenizer import TOKENIZERS, Tokenizer, suitable_tokenizer
@@ -77,7 +78,7 @@ def train(
     lines = TrainingLines(
         kind.reads(corpus, text_config.specials), holdout=holdout, valid=valid is None, test=test is None
     )
-    tokenizer, ids = kind.learn(lines, options=text_config)
+    tokenizer, ids = kind.learn(lines, options=text_config, scratch=Scratch.of(model_config))
     if not (ids > EOS).any() and not (ids == UNK).any():
         names = ", ".join(source.name for source in corpus.sources)
         raise InputError(f"{names}: only blank lines ({lines.lines_read}); there is nothing to learn")

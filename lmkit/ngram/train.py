@@ -11,11 +11,14 @@ import numpy as np
 
 from lmkit.config import NgramConfig
 from lmkit.errors import LmkitWarning
-from lmkit.ngram.counting import count_ngrams
+from lmkit.ngram.counting import Counts, count_ngrams
 from lmkit.ngram.discounts import check_fallback
+from lmkit.ngram.external_sort import merge, runs_of_text
 from lmkit.ngram.kneser_ney import estimate
 from lmkit.ngram.model import NgramModel
-from lmkit.ngram.pruning import check_thresholds, keep
+from lmkit.ngram.pruning import check_thresholds, compact, keep
+from lmkit.ngram.suffix_sort import SortedWindows, sort_suffixes, with_line_starts
+from lmkit.scratch import Scratch
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import SPECIALS, read_word_list
 
@@ -64,19 +67,44 @@ def train(
         UsageError: options contradict each other.
         ResourceError: the text has too many tokens.
     """
+    scratch = Scratch.of(config)
+    counts = count_ngrams(_windows(ids, tokenizer, config, scratch), scratch=scratch)
+    return estimate_model(counts, tokenizer=tokenizer, config=config, scratch=scratch, report=report, log=log)
+
+
+def _windows(ids: np.ndarray, tokenizer: Tokenizer, config: NgramConfig, scratch: Scratch) -> SortedWindows:
+    """Sort the windows of a text, in memory or in runs on disk."""
+    order, vocab_size = config.order, len(tokenizer.vocab)
+    stream = with_line_starts(ids, scratch=scratch)
+    if not scratch.bounded:
+        return sort_suffixes(stream, order=order, vocab_size=vocab_size)
+    runs = list(runs_of_text(stream, order=order, vocab_size=vocab_size, scratch=scratch))
+    return merge(runs, vocab_size=vocab_size, scratch=scratch)
+
+
+def estimate_model(
+    counts: Counts,
+    *,
+    tokenizer: Tokenizer,
+    config: NgramConfig,
+    scratch: Scratch,
+    report: Callable[[str], None] | None,
+    log: Callable[[dict[str, Any]], None],
+) -> NgramModel:
+    """Estimate the model of some counts; see `train`."""
     thresholds = check(config)
     allowed = None if config.limit_vocab is None else _allowed(Path(config.limit_vocab), tokenizer)
-    counts = count_ngrams(ids, order=config.order, vocab_size=len(tokenizer.vocab))
-    kept = keep(counts, thresholds=thresholds, allowed=allowed)
+    kept = keep(counts, thresholds=thresholds, allowed=allowed, scratch=scratch)
     if tokenizer.unk == "none":  # such a tokenizer's vocabulary is fixed
         kept[: len(tokenizer.vocab)] = True
     trie = estimate(
-        counts, kept, interpolate_unigrams=config.interpolate_unigrams, fallback=config.discount_fallback
-    )
+        counts, kept, interpolate_unigrams=config.interpolate_unigrams, fallback=config.discount_fallback,
+        scratch=scratch,
+    )  # fmt: skip
     unigrams = kept[: len(tokenizer.vocab)]
     if not unigrams.all():
         tokenizer = tokenizer.restrict(unigrams)
-    trie = trie.compact(kept).trim()
+    trie = compact(trie, kept, scratch=scratch).trim()
     if trie.order < config.order:
         warnings.warn(
             f"no n-gram of order {trie.order + 1} is left (short lines, or pruned): the model has order {trie.order}",

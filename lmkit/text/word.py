@@ -11,9 +11,19 @@ import numpy as np
 
 from lmkit.config import TextConfig
 from lmkit.errors import InputError
+from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import NEWLINE, Corpus
-from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS, EOS, SEPARATORS, SPECIALS, UNK, Vocabulary, read_word_list
+from lmkit.text.tokenizer import Tokenizer, joint_counts
+from lmkit.text.vocabulary import (
+    BOS,
+    EOS,
+    SEPARATORS,
+    SPECIALS,
+    UNK,
+    Vocabulary,
+    most_frequent,
+    read_word_list,
+)
 
 _WORD = re.compile(rb"[^\0\t\n\r ]+")
 _POLICIES = {"error": 0, "skip": 1, "unk": 2}
@@ -48,25 +58,39 @@ class WordTokenizer(Tokenizer):
         return Corpus(corpus.sources, refuse_specials=specials == "error")
 
     @classmethod
-    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+    def learn(
+        cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
         """Read a text once: number its words as they come, then renumber them by falling frequency."""
         if options.vocab is not None:
             known = Vocabulary.from_tokens(read_word_list(Path(options.vocab)))
             index = _WordIndex(known, options.specials, literal_unk=True, grow=False)
-            ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
-            return cls(
-                vocab=known, unk="word" if index.counts[UNK] else "oov", specials=options.specials
-            ), ids
+            ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
+            unk = "word" if index.counts[UNK] else "oov"
+            return cls(vocab=known, unk=unk, specials=options.specials), ids
         index = _WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
-        ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
-        counts = index.counts[: index.size]
-        order = np.argsort(-counts[3:], kind="stable") + 3  # ties by first appearance
-        order = order[counts[order] >= options.min_count][: options.vocab_size]
-        remap = np.full(index.size, UNK, np.int32)
-        remap[:3] = range(3)
-        remap[order] = np.arange(3, 3 + len(order), dtype=np.int32)
-        vocab = Vocabulary.from_tokens(index.tokens(order))
-        return cls(vocab=vocab, unk="word" if counts[UNK] else "oov", specials=options.specials), remap[ids]
+        ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
+        found = cls(vocab=index.vocabulary(), specials=options.specials)
+        tokenizer = cls.join([(found, index.counts[: index.size])], options=options)
+        renumber = tokenizer.ids_of(found.vocab)
+        for piece in scratch.pieces(ids):
+            piece[:] = renumber[piece]
+        return tokenizer, ids
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Self, np.ndarray]], *, options: TextConfig) -> Self:
+        """Add the counts of each word, and keep the most frequent ones."""
+        unk = "word" if any(counts[UNK] for _, counts in parts) else "oov"
+        specials = parts[0][0].specials
+        if options.vocab is not None:
+            return cls(
+                vocab=Vocabulary.from_tokens(read_word_list(Path(options.vocab))), unk=unk, specials=specials
+            )
+        words, counts = joint_counts(parts)
+        kept = most_frequent(words, counts, min_count=options.min_count, vocab_size=options.vocab_size)
+        return cls(
+            vocab=Vocabulary.from_tokens([words[i] for i in kept.tolist()]), unk=unk, specials=specials
+        )
 
     def encode(self, text: str) -> np.ndarray:
         """Give the ids of one line: the plain twin of the compiled loop."""
@@ -126,11 +150,9 @@ class _WordIndex:
         self.table = np.full(slots, -1, np.int32)
         self.kernels.insert_words(self.table, self.hashes, self.first, self.size)
 
-    def tokens(self, order: np.ndarray) -> list[str]:
-        """Give the words of some numbers."""
-        words = self.words.tobytes()
-        bounds = zip(self.offsets[order].tolist(), self.offsets[order + 1].tolist(), strict=True)
-        return [words[begin : end - 1].decode() for begin, end in bounds]
+    def vocabulary(self) -> Vocabulary:
+        """Give the words in the order of their numbers."""
+        return Vocabulary(self.words[: self.offsets[self.size]].tobytes())
 
     def _enlarge(self, longest: int = 0) -> None:
         """Make room for as many words again, and for one of `longest` bytes."""
