@@ -105,11 +105,6 @@ class Corpus:
             names = ", ".join(source.name for source in self.sources)
             raise InputError(f"{names}: empty (0 bytes); there is nothing to read")
 
-    def lines(self) -> Iterator[str]:
-        """Give the lines as strings, without their ends."""
-        for block in self.blocks():
-            yield from block.decode("utf-8").split("\n")[:-1]
-
 
 def _exists(name: str) -> bool:
     try:

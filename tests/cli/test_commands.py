@@ -264,6 +264,11 @@ def test_a_signal_ends_a_training_and_keeps_what_had_come_of_it(
     assert json.loads(ok(lmkit("info", "--json")))["summary"]["stopped_early"]
 
 
+def test_an_interrupt_while_the_command_line_is_imported_is_no_traceback(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")  # found first: in the current folder
+    refused(lmkit("--help"), 130)
+
+
 def test_help_shows_examples(lmkit: Run) -> None:
     assert "lmkit generate --prefix" in ok(lmkit("--help"))
     for command in ("train", "ppl", "generate", "export", "info"):
