@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import njit
-from numba.core import cgutils, types
+from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 
 AHEAD = 16  # turns of a short loop that pass until memory has answered
@@ -19,6 +20,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written: compile at every start
         return njit(nogil=True)(function)
+
+
+class _Announcement(event.Listener):
+    """Says, once, why the first start takes longer."""
+
+    def on_start(self, _: Any) -> None:
+        event.unregister("numba:compile", self)  # type: ignore[no-untyped-call]
+        logging.getLogger("lmkit").info("compiling loops for this machine; they are kept for the next start")
+
+    def on_end(self, _: Any) -> None: ...
+
+
+event.register("numba:compile", _Announcement())  # type: ignore[no-untyped-call]
 
 
 @intrinsic

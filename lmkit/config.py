@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from lmkit.errors import UsageError, did_you_mean
 
 C = TypeVar("C")
+MAX_ORDER = 32
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -42,6 +43,7 @@ class RunConfig:
     backend: str = option("ngram", "kind of model: ngram, rnn, or the name of an installed plug-in")
     valid: str | None = option(None, "text to validate on, instead of held-out lines")
     test: str | None = option(None, "text that `lmkit ppl` measures, instead of held-out lines")
+    counts: bool = option(False, "FILE... are counts (lmkit count) instead of texts")
     holdout: float | None = option(
         None,
         "share of the lines to hold out, 0 for none (0.1; none with --valid or --test)",
@@ -68,7 +70,7 @@ class TextConfig:
 class NgramConfig:
     """Interpolated modified Kneser-Ney (Chen & Goodman 1998)."""
 
-    order: int = option(5, "the longest n-gram, in tokens", low=1, high=32)
+    order: int = option(5, "the longest n-gram, in tokens", low=1, high=MAX_ORDER)
     prune: tuple[int, ...] = option(
         (), "drop n-grams met at most this often, per order (the last repeats): 0,0,1"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -159,10 +160,14 @@ def resident() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no Linux: the most that it ever held
-        import resource
+    except OSError:  # no Linux
+        return peak()
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+def peak() -> int:
+    """Give the most bytes of memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -18,7 +18,7 @@ from lmkit.ngram.kernels import writing
 from lmkit.ngram.model import NgramModel
 from lmkit.text.vocabulary import Vocabulary
 
-_BUFFER_BYTES = 1 << 24
+BUFFER_BYTES = 1 << 24
 _NUMBERS = 48  # bytes that two numbers and the separators take at most
 _ESCAPES = {
     " ": "\u2581",
@@ -37,15 +37,7 @@ def write_arpa(model: NgramModel, path: str | os.PathLike[str]) -> None:
     Raises:
         ResourceError: the file cannot be written.
     """
-
-    path = Path(path)
-
-    def opener(target: Path) -> object:
-        import gzip
-
-        return gzip.open(target, "wb", compresslevel=6) if path.suffix == ".gz" else target.open("wb")
-
-    with atomic_file(path, opener) as file:
+    with atomic_file(Path(path)) as file:
         for piece in arpa_pieces(model):
             file.write(piece)
 
@@ -62,7 +54,7 @@ def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
         yield f"\n\\{order}-grams:\n".encode()
         cursor = np.array([trie.level[k] for k in range(order)], np.int64)
         per_line = order * longest + _NUMBERS
-        step = max(_BUFFER_BYTES // per_line, 1)
+        step = max(BUFFER_BYTES // per_line, 1)
         out = np.empty(step * per_line, np.uint8)
         for begin in range(int(trie.level[order - 1]), int(trie.level[order]), step):
             end = min(begin + step, int(trie.level[order]))
@@ -80,3 +72,9 @@ def printable(vocab: Vocabulary) -> Vocabulary:
         return vocab
     table = str.maketrans(_ESCAPES)
     return Vocabulary("".join(f"{token.translate(table)}\n" for token in vocab.tokens).encode())
+
+
+def unprintable(vocab: Vocabulary) -> Vocabulary:
+    """Give a vocabulary whose tokens are what `printable` wrote them for."""
+    meant = {mark: token for token, mark in _ESCAPES.items()}
+    return Vocabulary("".join(f"{meant.get(token, token)}\n" for token in vocab.tokens).encode())

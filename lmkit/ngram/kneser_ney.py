@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.ngram.counting import Counts, suffix_ranges
+from lmkit.ngram.continuations import Continuations, suffix_ranges
+from lmkit.ngram.counting import Counts
 from lmkit.ngram.discounts import discounts_by_order
 from lmkit.ngram.kernels import estimation
 from lmkit.ngram.trie import Trie
@@ -30,6 +31,7 @@ FLOOR = -99.0  # log10 of nothing, as ARPA files write it
 
 def estimate(
     counts: Counts,
+    continued: Continuations,
     kept: np.ndarray,
     *,
     interpolate_unigrams: bool,
@@ -40,13 +42,14 @@ def estimate(
 
     Args:
         counts: The n-grams, also those that are to be removed: they count in every sum.
+        continued: Their suffixes and adjusted counts.
         kept: (nodes,) bool, which n-grams stay.
         interpolate_unigrams: Whether unigrams are mixed with the uniform distribution; if not, what is set free
             goes to `<unk>`.
         fallback: See `discounts_by_order`.
         scratch: Where large arrays are.
     """
-    level, first, suffix, adjusted = counts.level, counts.first, counts.suffix, counts.adjusted
+    level, first, suffix, adjusted = counts.level, counts.first, continued.suffix, continued.adjusted
     vocab_size = int(level[1])
     discounts = discounts_by_order(adjusted, level, fallback)
     probability = scratch.empty(int(level[-1]), np.float32)  # (nodes,)
@@ -56,7 +59,7 @@ def estimate(
     )
     all_kept = all(piece.all() for piece in scratch.pieces(kept))
     for n in range(2, counts.order + 1):  # each order needs the one below
-        for low, high in suffix_ranges(level, first, n, room=scratch.room):
+        for low, high in suffix_ranges(counts, n, room=scratch.room):
             smooth = partial(
                 _smooth, low=low, high=high, first=first, adjusted=adjusted, kept=kept, all_kept=all_kept,
                 discount=discounts[n - 1], suffix=suffix, probability=probability, gamma=gamma,

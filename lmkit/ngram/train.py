@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lmkit.config import NgramConfig
+from lmkit.config import NgramConfig, TextConfig
 from lmkit.errors import LmkitWarning
+from lmkit.ngram.continuations import continuations
 from lmkit.ngram.counting import Counts, count_ngrams
+from lmkit.ngram.counts import TextCounts, join
 from lmkit.ngram.discounts import check_fallback
-from lmkit.ngram.external_sort import merge, runs_of_text
+from lmkit.ngram.external_sort import SortedRun, merge, runs_of_text
 from lmkit.ngram.kneser_ney import estimate
 from lmkit.ngram.model import NgramModel
 from lmkit.ngram.pruning import check_thresholds, compact, keep
 from lmkit.ngram.suffix_sort import SortedWindows, sort_suffixes, with_line_starts
+from lmkit.progress import Progress
 from lmkit.scratch import Scratch
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import SPECIALS, read_word_list
+
+_STAGES = ["sorting", "merging", "counting", "linking", "estimating"]
 
 
 def check(config: NgramConfig) -> tuple[int, ...]:
@@ -68,26 +73,69 @@ def train(
         ResourceError: the text has too many tokens.
     """
     scratch = Scratch.of(config)
-    counts = count_ngrams(_windows(ids, tokenizer, config, scratch), scratch=scratch)
-    return estimate_model(counts, tokenizer=tokenizer, config=config, scratch=scratch, report=report, log=log)
+    with Progress(_STAGES, show=report is not None, tokens=len(ids)) as progress:
+        if scratch.bounded:
+            windows: SortedWindows = merged_windows(ids, tokenizer, config, scratch, progress)
+        else:
+            progress.stage("sorting")
+            stream = with_line_starts(ids, scratch=scratch)
+            windows = sort_suffixes(stream, order=config.order, vocab_size=len(tokenizer.vocab))
+            del stream
+        progress.stage("counting")
+        counts = count_ngrams(windows, scratch=scratch)
+        del windows
+        return _estimated(counts, tokenizer, config, scratch, progress, report, log)
 
 
-def _windows(ids: np.ndarray, tokenizer: Tokenizer, config: NgramConfig, scratch: Scratch) -> SortedWindows:
-    """Sort the windows of a text, in memory or in runs on disk."""
-    order, vocab_size = config.order, len(tokenizer.vocab)
+def train_on_counts(
+    parts: Sequence[TextCounts],
+    *,
+    options: TextConfig,
+    config: NgramConfig,
+    report: Callable[[str], None] | None = None,
+    log: Callable[[dict[str, Any]], None] = lambda entry: None,
+) -> NgramModel:
+    """Estimate the model of several texts from their counts: the one that the joined text would give.
+
+    Args:
+        parts: The counts of each.
+        options: Which words are to be kept.
+        config, report, log: See `train`.
+
+    Raises:
+        UsageError: options contradict each other, or the counts do not go together.
+        InputError: the counts are not complete.
+        ResourceError: there are too many tokens.
+    """
+    scratch = Scratch.of(config)
+    with Progress(_STAGES, show=report is not None) as progress:
+        progress.stage("merging")
+        tokenizer, windows = join(parts, order=config.order, options=options, scratch=scratch)
+        progress.stage("counting")
+        counts = count_ngrams(windows, scratch=scratch)
+        del windows
+        return _estimated(counts, tokenizer, config, scratch, progress, report, log)
+
+
+def merged_windows(
+    ids: np.ndarray, tokenizer: Tokenizer, config: NgramConfig, scratch: Scratch, progress: Progress
+) -> SortedRun:
+    """Sort the windows of a text in runs, as many tokens at a time as memory allows, and merge the runs."""
+    vocab_size = len(tokenizer.vocab)
+    progress.stage("sorting")
     stream = with_line_starts(ids, scratch=scratch)
-    if not scratch.bounded:
-        return sort_suffixes(stream, order=order, vocab_size=vocab_size)
-    runs = list(runs_of_text(stream, order=order, vocab_size=vocab_size, scratch=scratch))
+    runs = list(runs_of_text(stream, order=config.order, vocab_size=vocab_size, scratch=scratch))
+    del stream
+    progress.stage("merging")
     return merge(runs, vocab_size=vocab_size, scratch=scratch)
 
 
-def estimate_model(
+def _estimated(
     counts: Counts,
-    *,
     tokenizer: Tokenizer,
     config: NgramConfig,
     scratch: Scratch,
+    progress: Progress,
     report: Callable[[str], None] | None,
     log: Callable[[dict[str, Any]], None],
 ) -> NgramModel:
@@ -97,10 +145,17 @@ def estimate_model(
     kept = keep(counts, thresholds=thresholds, allowed=allowed, scratch=scratch)
     if tokenizer.unk == "none":  # such a tokenizer's vocabulary is fixed
         kept[: len(tokenizer.vocab)] = True
+    progress.stage("linking")
+    continued = continuations(counts, scratch=scratch)
+    progress.stage("estimating")
     trie = estimate(
-        counts, kept, interpolate_unigrams=config.interpolate_unigrams, fallback=config.discount_fallback,
+        counts,
+        continued,
+        kept,
+        interpolate_unigrams=config.interpolate_unigrams,
+        fallback=config.discount_fallback,
         scratch=scratch,
-    )  # fmt: skip
+    )
     unigrams = kept[: len(tokenizer.vocab)]
     if not unigrams.all():
         tokenizer = tokenizer.restrict(unigrams)

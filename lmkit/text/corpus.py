@@ -86,6 +86,13 @@ class Corpus:
                 return cls.from_text(text_or_path)
         return cls.from_paths(text_or_path)
 
+    @classmethod
+    def to_learn_from(cls, text_or_path: str | PathLike | Iterable[PathLike] | Corpus) -> Corpus:
+        """Make a corpus as `of` does, but take a string of one line for a file's name: it teaches little."""
+        if isinstance(text_or_path, str) and "\n" not in text_or_path:
+            return cls.from_paths(text_or_path)
+        return cls.of(text_or_path)
+
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Give the text as blocks of whole lines, normalised by the rules above, each of about `size` bytes.
 

@@ -66,7 +66,8 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
     """Turn bytes into word ids, from `position` on, one `</s>` (2) at each line end.
 
     NUL, TAB, LF, CR and SPACE separate words. A word not in the table gets the next id when `grow` is set and
-    the id `oov` otherwise. A literal <s> or </s> is dropped (special = 1), unknown (2), or stops the loop (0).
+    the id `oov` otherwise. A literal <s> or </s> stops the loop (special = 0), is
+    dropped (1), unknown (2) or kept (3).
 
     Args:
         data: (n,) uint8, whole lines.
@@ -124,7 +125,7 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
                     break
             slot = (slot + np.uint64(1)) & mask
             word = table[slot]
-        if word == 1 or word == 2:
+        if (word == 1 or word == 2) and special < 3:
             if special == 0:
                 return start, written, size, 2
             if special == 2:

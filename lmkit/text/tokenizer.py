@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -206,3 +207,28 @@ def suitable_tokenizer(corpus: Corpus) -> str:
     unspaced = sum(int(((points >= low) & (points <= high)).sum()) for low, high in _UNSPACED)
     words = max(len(sample.split()), 1)
     return "char" if 2 * unspaced > len(points) and len(points) > 4 * words else "word"
+
+
+def choose_tokenizer(corpus: Corpus, config: TextConfig) -> tuple[type[Tokenizer], TextConfig]:
+    """Settle `auto` by the text, and check the options; see `check_options`."""
+    if config.tokenizer == "auto":
+        config = replace(config, tokenizer=suitable_tokenizer(corpus))
+    kind: type[Tokenizer] = TOKENIZERS[config.tokenizer]
+    check_options(kind, config)
+    return kind, config
+
+
+def check_options(kind: type[Tokenizer], config: TextConfig) -> None:
+    """Refuse options that a tokenizer does not have, or that contradict each other.
+
+    Raises:
+        UsageError: which, and what it has.
+    """
+    for f in fields(TextConfig):
+        if f.name != "tokenizer" and f.name not in kind.options and getattr(config, f.name) != f.default:
+            known = ", ".join(sorted(kind.options)) or "none"
+            raise UsageError(f"the tokenizer {kind.kind} has no option {f.name}; it has {known}")
+    if config.vocab is not None and (config.min_count > 1 or config.vocab_size is not None):
+        raise UsageError(
+            "vocab says which words there are; min_count and vocab_size cannot choose among them"
+        )

@@ -26,7 +26,7 @@ from lmkit.text.vocabulary import (
 )
 
 _WORD = re.compile(rb"[^\0\t\n\r ]+")
-_POLICIES = {"error": 0, "skip": 1, "unk": 2}
+_POLICIES = {"error": 0, "skip": 1, "unk": 2, "keep": 3}
 
 
 class WordTokenizer(Tokenizer):
@@ -50,7 +50,7 @@ class WordTokenizer(Tokenizer):
         self.vocab = vocab
         self.unk = unk
         self.specials = specials
-        self._index: _WordIndex | None = None
+        self._index: WordIndex | None = None
 
     @classmethod
     def reads(cls, corpus: Corpus, specials: str = "error") -> Corpus:
@@ -64,11 +64,11 @@ class WordTokenizer(Tokenizer):
         """Read a text once: number its words as they come, then renumber them by falling frequency."""
         if options.vocab is not None:
             known = Vocabulary.from_tokens(read_word_list(Path(options.vocab)))
-            index = _WordIndex(known, options.specials, literal_unk=True, grow=False)
+            index = WordIndex(known, options.specials, literal_unk=True, grow=False)
             ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
             unk = "word" if index.counts[UNK] else "oov"
             return cls(vocab=known, unk=unk, specials=options.specials), ids
-        index = _WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
+        index = WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
         ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
         found = cls(vocab=index.vocabulary(), specials=options.specials)
         tokenizer = cls.join([(found, index.counts[: index.size])], options=options)
@@ -112,7 +112,7 @@ class WordTokenizer(Tokenizer):
     def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
         """Give the ids of whole lines."""
         if self._index is None:
-            self._index = _WordIndex(self.vocab, self.specials, literal_unk=self.unk == "word", grow=False)
+            self._index = WordIndex(self.vocab, self.specials, literal_unk=self.unk == "word", grow=False)
         return self._index.encode(block, oov)
 
     def settings(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class WordTokenizer(Tokenizer):
         return cls(vocab=vocab, **settings)
 
 
-class _WordIndex:
+class WordIndex:
     """A hash table from words to ids, in arrays that the compiled loop works on."""
 
     def __init__(self, vocab: Vocabulary, specials: str, *, literal_unk: bool, grow: bool) -> None:
@@ -167,6 +167,7 @@ class _WordIndex:
         self._rebuild(1 << (4 * capacity - 1).bit_length())
 
     def encode(self, block: bytes, oov: int) -> np.ndarray:
+        """Give the ids of whole lines, and count them."""
         data = np.frombuffer(block, np.uint8)
         pieces = []
         position = 0

@@ -51,7 +51,7 @@ def link_suffixes(begin, end, low, high, word, first, suffix):
 
     Both a context and its suffix are extended by ascending words, and the suffix by all that extend the context: so
     each is looked for behind the one before, in steps that double. Only contexts whose suffix is one of the nodes
-    `low` to `high` (exclusive) are looked at.
+    `low` to `high` (exclusive) are looked at. Gives an n-gram whose suffix is missing, or -1.
     """
     for context in range(begin, end):
         if context + 2 * AHEAD < end:
@@ -66,7 +66,7 @@ def link_suffixes(begin, end, low, high, word, first, suffix):
             token = word[node]
             step = np.int64(1)
             there = here
-            while word[there] < token:
+            while there < last and word[there] < token:
                 here = there + 1
                 there = min(there + step, last)
                 step *= 2
@@ -76,8 +76,11 @@ def link_suffixes(begin, end, low, high, word, first, suffix):
                     here = middle + 1
                 else:
                     there = middle
+            if here > last or word[here] != token:
+                return node
             suffix[node] = here
             here += 1
+    return -1
 
 
 @compiled
