@@ -92,8 +92,10 @@ class Scratch:
         Raises:
             ResourceError: there is less than `needed` bytes.
         """
+        if not self.bounded:
+            return
         free = shutil.disk_usage(self.folder).free
-        if self.bounded and needed > free:
+        if needed > free:
             raise ResourceError(
                 f"{self.folder}: {free / 1e9:.1f} GB are free, and temporary files need about {needed / 1e9:.1f} GB; "
                 "free some space, or choose another place with --temp DIR"
@@ -126,7 +128,7 @@ class Scratch:
         try:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 for piece in pieces:
-                    piece.astype(dtype, copy=False).tofile(file)
+                    file.write(np.ascontiguousarray(piece, dtype).data)
                 file.flush()
                 size = file.tell()
                 return np.memmap(file, dtype, "r+").view(np.ndarray) if size else np.empty(0, dtype)

@@ -122,12 +122,19 @@ def merged_windows(
 ) -> SortedRun:
     """Sort the windows of a text in runs, as many tokens at a time as memory allows, and merge the runs."""
     vocab_size = len(tokenizer.vocab)
+    scratch.check_disk(len(ids) * _disk_bytes(config.order))
     progress.stage("sorting")
     stream = with_line_starts(ids, scratch=scratch)
     runs = list(runs_of_text(stream, order=config.order, vocab_size=vocab_size, scratch=scratch))
     del stream
     progress.stage("merging")
     return merge(runs, vocab_size=vocab_size, scratch=scratch)
+
+
+def _disk_bytes(order: int) -> int:
+    """Give about how many bytes of disk a token takes: in the text, in runs, merged, and as nodes of the trie."""
+    window, node = 4 * order + 4, 30
+    return 4 + 2 * window + 2 + node * (1 + (order - 1) * 3 // 5)
 
 
 def _estimated(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Self
 
 import numpy as np
 
 from lmkit.config import TextConfig
 from lmkit.errors import InputError
-from lmkit.scratch import MEMORY, Scratch
+from lmkit.scratch import MEMORY, Scratch, release
 from lmkit.text.corpus import NEWLINE, Corpus
 from lmkit.text.tokenizer import Tokenizer, joint_counts
 from lmkit.text.vocabulary import (
@@ -24,6 +25,7 @@ from lmkit.text.vocabulary import (
     most_frequent,
     read_word_list,
 )
+from lmkit.threads import cores, in_order, in_threads
 
 _WORD = re.compile(rb"[^\0\t\n\r ]+")
 _POLICIES = {"error": 0, "skip": 1, "unk": 2, "keep": 3}
@@ -68,13 +70,26 @@ class WordTokenizer(Tokenizer):
             ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
             unk = "word" if index.counts[UNK] else "oov"
             return cls(vocab=known, unk=unk, specials=options.specials), ids
-        index = WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
-        ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
+        indexes = [
+            WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
+            for _ in range(cores())
+        ]
+        used: list[tuple[int, int]] = []  # by which index, and how many ids it gave
+        ids = scratch.joined(_encode_in_turn(corpus.blocks(), indexes, used), np.int32)
+        index, *others = indexes
+        joint = [index.adopt(other) for other in others]
         found = cls(vocab=index.vocabulary(), specials=options.specials)
         tokenizer = cls.join([(found, index.counts[: index.size])], options=options)
-        renumber = tokenizer.ids_of(found.vocab)
-        for piece in scratch.pieces(ids):
-            piece[:] = renumber[piece]
+        final = tokenizer.ids_of(found.vocab)
+        renumber = [final, *(final[numbers] for numbers in joint)]
+        ends = np.cumsum([0, *(size for _, size in used)])
+
+        def renumber_block(i: int) -> None:
+            block = ids[ends[i] : ends[i + 1]]
+            block[:] = renumber[used[i][0]][block]
+            release(block)
+
+        in_threads(renumber_block, range(len(used)))
         return tokenizer, ids
 
     @classmethod
@@ -125,6 +140,26 @@ class WordTokenizer(Tokenizer):
         return cls(vocab=vocab, **settings)
 
 
+def _encode_in_turn(
+    blocks: Iterator[bytes], indexes: Sequence[WordIndex], used: list[tuple[int, int]]
+) -> Iterator[np.ndarray]:
+    """Encode blocks on all cores, each with whichever index is free, and note in `used` which one that was."""
+    free = SimpleQueue[int]()
+    for i in range(len(indexes)):
+        free.put(i)
+
+    def encode(block: bytes) -> tuple[int, np.ndarray]:
+        i = free.get()
+        try:
+            return i, indexes[i].encode(block, UNK)
+        finally:
+            free.put(i)
+
+    for i, ids in in_order(encode, blocks):
+        used.append((i, len(ids)))
+        yield ids
+
+
 class WordIndex:
     """A hash table from words to ids, in arrays that the compiled loop works on."""
 
@@ -149,6 +184,19 @@ class WordIndex:
     def _rebuild(self, slots: int) -> None:
         self.table = np.full(slots, -1, np.int32)
         self.kernels.insert_words(self.table, self.hashes, self.first, self.size)
+
+    def adopt(self, other: WordIndex) -> np.ndarray:
+        """Add the words and counts of another index; give the number here of each word (n,) int32 there."""
+        first = len(SPECIALS)
+        names = other.words[
+            other.offsets[first] : other.offsets[other.size]
+        ].tobytes()  # each ends in a line end
+        before = self.counts[: self.size].copy()
+        numbers = self.encode(names, UNK)[::2]
+        self.counts[: len(before)], self.counts[len(before) :] = before, 0
+        self.counts[:first] += other.counts[:first]
+        self.counts[numbers] += other.counts[first : other.size]
+        return np.concatenate([np.arange(first, dtype=np.int32), numbers])
 
     def vocabulary(self) -> Vocabulary:
         """Give the words in the order of their numbers."""
@@ -184,7 +232,7 @@ class WordIndex:
             elif stopped == 2:
                 special = block[position : position + 4].decode().strip()
                 raise _special_error(special, f"line {block.count(NEWLINE, 0, position) + 1} of the block")
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.int32), *pieces])
 
 
 def _special_error(word: str, where: str) -> InputError:
