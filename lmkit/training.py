@@ -125,18 +125,22 @@ def _from_text(
     corpus = Corpus.to_learn_from(text)
     kind, text_config = choose_tokenizer(corpus, text_config)
     given = _given(kind, text_config.specials, valid=valid, test=test)
-    lines = TrainingLines(
-        kind.reads(corpus, text_config.specials), holdout=holdout, valid=valid is None, test=test is None
-    )
-    with Progress(["reading"], show=report is not None) as progress:
+    with Progress(["reading"], show=report is not None, unit="bytes") as progress:
         progress.stage("reading")
+        lines = TrainingLines(
+            kind.reads(corpus, text_config.specials),
+            holdout=holdout,
+            valid=valid is None,
+            test=test is None,
+            watch=progress.advance,
+        )
         tokenizer, ids = kind.learn(lines, options=text_config, scratch=scratch)
     if not any(((piece > EOS) | (piece == UNK)).any() for piece in scratch.pieces(ids)):
         names = ", ".join(source.name for source in corpus.sources)
         raise InputError(f"{names}: only blank lines ({lines.lines_read}); there is nothing to learn")
     say(f"{len(ids):,} tokens, {len(tokenizer.vocab):,} different, read as {tokenizer.kind}s")
     say(_what_is_held_out(lines, holdout))
-    record = Record(splits=lines.record())
+    record = Record(splits=lines.record(), metrics=[{"seconds": progress.seconds}])
     _keep_given(record, given)
     for name, held_out in (("valid", lines.valid), ("test", lines.test)):
         if held_out:

@@ -23,7 +23,7 @@ import numpy as np
 from lmkit.config import MAX_ORDER, TextConfig
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import atomic_folder, check_folder, read_json, write_json
-from lmkit.ngram.external_sort import Run, SortedRun, merge, run_of_windows
+from lmkit.ngram.external_sort import Run, SortedRun, Watch, merge, run_of_windows, unwatched
 from lmkit.ngram.kernels import sorting
 from lmkit.scratch import Scratch, release
 from lmkit.tensors import check_arrays, read_tensors, write_tensors
@@ -128,7 +128,12 @@ def _smallest(tokenizer: Tokenizer) -> type[np.unsignedinteger[Any]]:
 
 
 def join(
-    parts: Sequence[TextCounts], *, order: int, options: TextConfig, scratch: Scratch
+    parts: Sequence[TextCounts],
+    *,
+    order: int,
+    options: TextConfig,
+    scratch: Scratch,
+    watch: Watch = unwatched,
 ) -> tuple[Tokenizer, SortedRun]:
     """Give the tokenizer and the windows of all texts joined.
 
@@ -136,7 +141,7 @@ def join(
         parts: The counts of each.
         order: How many tokens a window is to hold; not more than theirs do.
         options: Which words are to be kept.
-        scratch: Where large arrays are.
+        scratch, watch: See `merge`.
 
     Raises:
         UsageError: they do not go together, or hold shorter windows.
@@ -159,7 +164,7 @@ def join(
         for windows, weight in _pieces(part, order, scratch):
             renumbered = ids[windows]
             runs.append(run_of_windows(renumbered, weight, vocab_size=vocab_size, scratch=scratch))
-    return tokenizer, merge(runs, vocab_size=vocab_size, scratch=scratch)
+    return tokenizer, merge(runs, vocab_size=vocab_size, scratch=scratch, watch=watch)
 
 
 def _pieces(part: TextCounts, order: int, scratch: Scratch) -> Iterator[tuple[np.ndarray, np.ndarray]]:

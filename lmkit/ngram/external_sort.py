@@ -8,10 +8,10 @@ order into ranges of known size; each range is gathered from the runs, sorted ag
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,14 @@ _WINDOW_BYTES = 240  # that a window takes while a range is merged, on two cores
 _LEAST_RANGE, _MOST_RANGE = 1 << 12, 1 << 20
 _PART = 1 << 18  # windows read at a time
 _RANGES = 64  # of first tokens, for threads to share
+
+
+Watch = Callable[[Iterable[Any], int], Iterator[Any]]
+
+
+def unwatched(items: Iterable[Any], total: int) -> Iterator[Any]:
+    """Give the items, and tell nobody."""
+    return iter(items)
 
 
 class Run(NamedTuple):
@@ -66,15 +74,20 @@ class SortedRun:
             release(*self.run, self.shared, self.length)
 
 
-def runs_of_text(stream: np.ndarray, *, order: int, vocab_size: int, scratch: Scratch) -> Iterator[Run]:
+def runs_of_text(
+    stream: np.ndarray, *, order: int, vocab_size: int, scratch: Scratch, watch: Watch = unwatched
+) -> list[Run]:
     """Sort a stream (S,) a stretch at a time, each as large as memory allows."""
     stretch = max(scratch.room // _POSITION_BYTES, _LEAST_STRETCH)
-    for begin in range(0, len(stream), stretch):
+    runs = []
+    begins = range(0, len(stream), stretch)
+    for begin in watch(begins, len(begins)):
         size = min(stretch, len(stream) - begin)
         some = stream[begin : begin + size + order - 1].copy()
         release(stream)
         suffixes = sort_suffixes(some, order=order, vocab_size=vocab_size, size=size)
-        yield run_of_suffixes(suffixes, order=order, scratch=scratch)
+        runs.append(run_of_suffixes(suffixes, order=order, scratch=scratch))
+    return runs
 
 
 def run_of_suffixes(suffixes: SortedSuffixes, *, order: int, scratch: Scratch) -> Run:
@@ -108,8 +121,14 @@ def run_of_windows(windows: np.ndarray, weight: np.ndarray, *, vocab_size: int, 
     return stored
 
 
-def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch) -> SortedRun:
+def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watch = unwatched) -> SortedRun:
     """Merge runs into one.
+
+    Args:
+        runs: At least one.
+        vocab_size: How many different tokens there are.
+        scratch: Where large arrays are.
+        watch: Is told of every range: takes the ranges and their number, and gives them on.
 
     Raises:
         ResourceError: their counts add up to more than can be counted.
@@ -131,7 +150,8 @@ def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch) -> SortedRu
 
     n = 0
     size = max(min(_MOST_RANGE, scratch.room // _WINDOW_BYTES), _LEAST_RANGE)
-    for run, shared_here, length_here in in_order(gather, _ranges(runs, size)):
+    ranges = _ranges(runs, size)
+    for run, shared_here, length_here in watch(in_order(gather, ranges), len(ranges)):
         places = slice(n, n + len(run.weight))
         merged.windows[places], merged.weight[places] = run
         shared[places], length[places] = shared_here, length_here

@@ -73,7 +73,7 @@ def train(
         ResourceError: the text has too many tokens.
     """
     scratch = Scratch.of(config)
-    with Progress(_STAGES, show=report is not None, tokens=len(ids)) as progress:
+    with Progress(_STAGES, show=report is not None, amount=len(ids)) as progress:
         if scratch.bounded:
             windows: SortedWindows = merged_windows(ids, tokenizer, config, scratch, progress)
         else:
@@ -84,7 +84,8 @@ def train(
         progress.stage("counting")
         counts = count_ngrams(windows, scratch=scratch)
         del windows
-        return _estimated(counts, tokenizer, config, scratch, progress, report, log)
+        model = _estimated(counts, tokenizer, config, scratch, progress)
+    return _reported(model, progress, report, log)
 
 
 def train_on_counts(
@@ -110,11 +111,14 @@ def train_on_counts(
     scratch = Scratch.of(config)
     with Progress(_STAGES, show=report is not None) as progress:
         progress.stage("merging")
-        tokenizer, windows = join(parts, order=config.order, options=options, scratch=scratch)
+        tokenizer, windows = join(
+            parts, order=config.order, options=options, scratch=scratch, watch=progress.over
+        )
         progress.stage("counting")
         counts = count_ngrams(windows, scratch=scratch)
         del windows
-        return _estimated(counts, tokenizer, config, scratch, progress, report, log)
+        model = _estimated(counts, tokenizer, config, scratch, progress)
+    return _reported(model, progress, report, log)
 
 
 def merged_windows(
@@ -125,10 +129,12 @@ def merged_windows(
     scratch.check_disk(len(ids) * _disk_bytes(config.order))
     progress.stage("sorting")
     stream = with_line_starts(ids, scratch=scratch)
-    runs = list(runs_of_text(stream, order=config.order, vocab_size=vocab_size, scratch=scratch))
+    runs = runs_of_text(
+        stream, order=config.order, vocab_size=vocab_size, scratch=scratch, watch=progress.over
+    )
     del stream
     progress.stage("merging")
-    return merge(runs, vocab_size=vocab_size, scratch=scratch)
+    return merge(runs, vocab_size=vocab_size, scratch=scratch, watch=progress.over)
 
 
 def _disk_bytes(order: int) -> int:
@@ -143,8 +149,6 @@ def _estimated(
     config: NgramConfig,
     scratch: Scratch,
     progress: Progress,
-    report: Callable[[str], None] | None,
-    log: Callable[[dict[str, Any]], None],
 ) -> NgramModel:
     """Estimate the model of some counts; see `train`."""
     thresholds = check(config)
@@ -173,7 +177,18 @@ def _estimated(
             LmkitWarning,
             stacklevel=2,
         )
-    log({"ngrams": trie.sizes()})
-    if report:
-        report("n-grams by order: " + " ".join(f"{size:,}" for size in trie.sizes()))
     return NgramModel(tokenizer=tokenizer, trie=trie)
+
+
+def _reported(
+    model: NgramModel,
+    progress: Progress,
+    report: Callable[[str], None] | None,
+    log: Callable[[dict[str, Any]], None],
+) -> NgramModel:
+    """Say what came of a training."""
+    sizes = model.trie.sizes()
+    log({"ngrams": sizes, "seconds": progress.seconds})
+    if report:
+        report("n-grams by order: " + " ".join(f"{size:,}" for size in sizes))
+    return model

@@ -6,7 +6,7 @@ other, and nothing has to be remembered. Blank lines stay in training: there is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,13 @@ class TrainingLines(Corpus):
     """
 
     def __init__(
-        self, corpus: Corpus, *, holdout: float = HOLDOUT, valid: bool = True, test: bool = True
+        self,
+        corpus: Corpus,
+        *,
+        holdout: float = HOLDOUT,
+        valid: bool = True,
+        test: bool = True,
+        watch: Callable[[int], None] = lambda size: None,
     ) -> None:
         """Decide whether the corpus is large enough to be split.
 
@@ -36,6 +42,7 @@ class TrainingLines(Corpus):
             corpus: All lines.
             holdout: The share of them to hold out, half for validation and half for test.
             valid, test: Whether to hold out that half; if not, its lines are for training too.
+            watch: Is told the size of every block that is read.
 
         Raises:
             UsageError: `holdout` is not a share below one.
@@ -46,6 +53,7 @@ class TrainingLines(Corpus):
         self.corpus = corpus
         self.holdout = holdout
         self.halves = (valid, test)
+        self.watch = watch
         self.lines_read = 0
         self.valid = self.test = b""
         if holdout and not self._is_large_enough():
@@ -68,6 +76,7 @@ class TrainingLines(Corpus):
         valid, test = [], []
         for block in self.corpus.blocks(size):
             self.lines_read += block.count(b"\n")
+            self.watch(len(block))
             if not self.holdout:
                 yield block
                 continue
