@@ -23,6 +23,7 @@ from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import atomic_folder, check_folder, read_json, write_json, write_text
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
+from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import load_tokenizer
 from lmkit.version import __version__
 
@@ -47,7 +48,7 @@ class Record:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     splits: dict[str, Any] = field(default_factory=dict)
-    held_out: dict[str, bytes] = field(default_factory=dict)
+    held_out: dict[str, Corpus] = field(default_factory=dict)
 
 
 def default_path() -> Path:
@@ -81,7 +82,8 @@ def save(
         write_text(folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in record.metrics))
         write_json(folder / "splits.json", record.splits)
         for name, lines in record.held_out.items():
-            (folder / name).write_bytes(lines)
+            with (folder / name).open("wb") as file:
+                file.writelines(lines.blocks())
 
 
 def load(path: str | os.PathLike[str] | None = None, *, verify: bool | None = None) -> LanguageModel:

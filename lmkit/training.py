@@ -21,7 +21,7 @@ from lmkit.model import LanguageModel
 from lmkit.progress import Progress
 from lmkit.scratch import Scratch, peak
 from lmkit.text.corpus import Corpus, PathLike
-from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines, bytes_corpus
+from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines
 from lmkit.text.tokenizer import Tokenizer, check_options, choose_tokenizer
 from lmkit.text.vocabulary import EOS, UNK
 
@@ -143,9 +143,8 @@ def _from_text(
     record = Record(splits=lines.record(), metrics=[{"seconds": progress.seconds}])
     _keep_given(record, given)
     for name, held_out in (("valid", lines.valid), ("test", lines.test)):
-        if held_out:
-            record.held_out[f"{name}.txt"] = held_out
-            given.setdefault(name, bytes_corpus(f"<{name} lines>", held_out, raw=lines.raw))
+        if held_out.count:
+            record.held_out[f"{name}.txt"] = given[name] = held_out.corpus(f"<{name} lines>")
     measured = given.get("valid")
     fit = partial(
         chosen.train,
@@ -249,7 +248,7 @@ def _keep_given(record: Record, given: Mapping[str, Corpus]) -> None:
         if all(source.lasting for source in corpus.sources):
             record.splits[f"{name}_files"] = [os.path.abspath(source.name) for source in corpus.sources]
         else:
-            record.held_out[f"{name}.txt"] = b"".join(corpus.blocks())
+            record.held_out[f"{name}.txt"] = corpus
 
 
 def _silent(_: str) -> None:

@@ -52,7 +52,6 @@ def count_ngrams(windows: SortedWindows, *, scratch: Scratch) -> Counts:
     count[:vocab_size] = windows.counts
     first = scratch.zeros(contexts + 1, np.uint32)
     _collect(windows, level, word, count, first[1:])
-    del windows  # nobody else holds them: their memory is wanted
     total = np.uint32(vocab_size)
     first[0] = total
     for piece in scratch.pieces(first[1:]):

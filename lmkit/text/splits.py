@@ -7,17 +7,35 @@ other, and nothing has to be remembered. Blank lines stay in training: there is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lmkit.errors import UsageError
 from lmkit.text.corpus import BLOCK_BYTES, Corpus
-from lmkit.text.sources import Source
+from lmkit.text.sources import Source, Spool
 
 HOLDOUT = 0.1
 MIN_LINES = 100  # with fewer there is too little to measure on, and every line is for training
+
+
+class HeldOutLines:
+    """Lines put aside, on disk: a tenth of a text that does not fit into memory may not fit either."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self.count = 0
+        self.raw = raw
+        self._spool = Spool()
+
+    def add(self, part: bytes) -> None:
+        """Put whole lines behind the others."""
+        if part:
+            self.count += part.count(b"\n")
+            self._spool.add(part)
+
+    def corpus(self, name: str) -> Corpus:
+        """Give them as a text, named for messages."""
+        return Corpus([Source(name, self._spool, lasting=False)], raw=self.raw)
 
 
 class TrainingLines(Corpus):
@@ -55,7 +73,7 @@ class TrainingLines(Corpus):
         self.halves = (valid, test)
         self.watch = watch
         self.lines_read = 0
-        self.valid = self.test = b""
+        self.valid, self.test = HeldOutLines(raw=self.raw), HeldOutLines(raw=self.raw)
         if holdout and not self._is_large_enough():
             self.holdout = 0.0
 
@@ -73,7 +91,7 @@ class TrainingLines(Corpus):
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Give the training lines, and gather the others."""
         self.lines_read = 0
-        valid, test = [], []
+        self.valid, self.test = HeldOutLines(raw=self.raw), HeldOutLines(raw=self.raw)
         for block in self.corpus.blocks(size):
             self.lines_read += block.count(b"\n")
             self.watch(len(block))
@@ -81,11 +99,10 @@ class TrainingLines(Corpus):
                 yield block
                 continue
             train_part, valid_part, test_part = self._split(block)
-            valid.append(valid_part)
-            test.append(test_part)
+            self.valid.add(valid_part)
+            self.test.add(test_part)
             if train_part:
                 yield train_part
-        self.valid, self.test = b"".join(valid), b"".join(test)
 
     def _split(self, block: bytes) -> tuple[bytes, bytes, bytes]:
         from lmkit.text import kernels
@@ -112,13 +129,6 @@ class TrainingLines(Corpus):
             "sources": [source.name for source in self.sources],
             "holdout": self.holdout,
             "lines": self.lines_read,
-            "valid_lines": self.valid.count(b"\n"),
-            "test_lines": self.test.count(b"\n"),
+            "valid_lines": self.valid.count,
+            "test_lines": self.test.count,
         }
-
-
-def bytes_corpus(path: Path | str, data: bytes, *, raw: bool = False) -> Corpus:
-    """Make a corpus of bytes in memory, named for messages."""
-    import io
-
-    return Corpus([Source(str(path), lambda: io.BytesIO(data))], raw=raw)
