@@ -193,16 +193,20 @@ def _sorted(windows: np.ndarray, weight: np.ndarray, vocab_size: int) -> tuple[R
 def _ranges(runs: Sequence[Run], size: int) -> list[list[tuple[int, int]]]:
     """Cut the common order of some runs into ranges of at most `size` windows: where each lies in each run."""
     step = max(size // (4 * len(runs)), 1)
-    samples = np.concatenate([run.windows[step - 1 :: step] for run in runs])
+    parts = []
     for run in runs:
+        parts.append(run.windows[step - 1 :: step].copy())
         release(*run)
+    samples = np.concatenate(parts)
     samples = samples[np.lexsort(samples.T[::-1])]
     splitters = [tuple(sample) for sample in samples[3 * len(runs) - 1 :: 3 * len(runs)].tolist()]
     cuts = []
     for run in runs:
 
         def window(i: int, run: Run = run) -> tuple[int, ...]:
-            return tuple(run.windows[i].tolist())
+            found = tuple(run.windows[i].tolist())
+            release(run.windows[i])
+            return found
 
         places = range(len(run.weight))
         inner = [bisect_left(places, splitter, key=window) for splitter in splitters]

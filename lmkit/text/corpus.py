@@ -19,7 +19,7 @@ from pathlib import Path
 from lmkit.errors import InputError, UsageError
 from lmkit.text.sources import Source, decompressed, named_sources
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 21
 NEWLINE = b"\n"
 _BOM = b"\xef\xbb\xbf"
 _SPECIAL = re.compile(rb"(?<![^\0\t\n\r ])</?s>(?![^\0\t\n\r ])")

@@ -56,7 +56,8 @@ def link_suffixes(begin, end, low, high, word, first, suffix):
     for context in range(begin, end):
         if context + 2 * AHEAD < end:
             prefetch(first, suffix[context + 2 * AHEAD])
-            prefetch(word, first[suffix[context + AHEAD]])
+            if low <= suffix[context + AHEAD] < high:
+                prefetch(word, first[suffix[context + AHEAD]])
         shorter = np.int64(suffix[context])
         if shorter < low or shorter >= high:
             continue
