@@ -1,4 +1,7 @@
-"""The one way to compile a loop: by numba, without the interpreter's lock, kept on disk for the next start."""
+"""The one way to compile a loop: by numba, without the interpreter's lock, kept on disk for the next start.
+
+With two instructions that every processor has and numba does not name.
+"""
 
 from __future__ import annotations
 
@@ -26,34 +29,45 @@ class _Announcement(event.Listener):
     """Says, once, why the first start takes longer."""
 
     def on_start(self, _: Any) -> None:
-        event.unregister("numba:compile", self)  # type: ignore[no-untyped-call]
+        event.unregister("numba:compile", self)
         logging.getLogger("lmkit").info("compiling loops for this machine; they are kept for the next start")
 
     def on_end(self, _: Any) -> None: ...
 
 
-event.register("numba:compile", _Announcement())  # type: ignore[no-untyped-call]
+event.register("numba:compile", _Announcement())
+
+
+def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.gep(array.data, [arguments[1]])
 
 
 @intrinsic
-def _prefetch(_: Any, array: Any, __: Any) -> Any:
+def prefetch(context, array, place):
+    """Ask for the cache line of array[place] ahead of its use: never waits, and any place will do."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
-        builder.call(prefetch, [address, number(0), number(3), number(1)])  # to read, keep near, data
+        address = builder.bitcast(
+            _address(context, builder, signature, arguments), ir.IntType(8).as_pointer()
+        )
+        flag = ir.IntType(32)
+        hint = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+        instruction = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
+        builder.call(instruction, [address, flag(0), flag(3), flag(1)])  # a read, of data, to be kept
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), generate
+    return types.void(array, types.int64), generate
 
 
-@compiled
-def prefetch(array, i):  # type: ignore[no-untyped-def]
-    """Ask the processor to bring array[i] (1-D) near, some turns before a loop comes to it; does nothing else.
+@intrinsic
+def eight_bytes(context, data, place):
+    """Read data[place : place + 8] as one number, the first byte lowest; all of them must be there."""
 
-    A loop that jumps about in a large array waits for memory at each jump, unless many are under way at once.
-    """
-    _prefetch(array, i)  # type: ignore[call-arg]  # numba gives it its first argument
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.bitcast(
+            _address(context, builder, signature, arguments), ir.IntType(64).as_pointer()
+        )
+        return builder.load(address, align=1)
+
+    return types.uint64(data, types.int64), generate

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.model import LanguageModel
+from lmkit.model import LanguageModel, State
 from lmkit.text.corpus import Corpus, PathLike
+from lmkit.threads import in_order
 
 SCHEMA = 1
+_COUNTS = ("tokens", "oov", "lines", "words", "characters", "bytes")
+_LINES_BYTES = 1 << 17  # of text that one thread measures at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,46 +127,42 @@ def perplexity(
     (4, 257, 8.006)
     """
     corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
-    counts = np.zeros(4, np.int64)
-
-    def counted() -> Iterator[bytes]:
-        for block in corpus.blocks():
-            counts[:] += _count(block)
-            yield block
-
-    logprob = logprob_oov = 0.0
-    tokens = oov = 0
-    state = None
-    for ids in model.tokenizer.encode_blocks(counted(), oov=-1):
-        unknown = ids < 0
-        logprobs, state = model.score_ids(np.maximum(ids, 0), state)
-        logprob += float(logprobs.sum(dtype=np.float64))
-        logprob_oov += float(logprobs[unknown].sum(dtype=np.float64))
-        tokens += len(ids)
-        oov += int(unknown.sum())
-        report(tokens)
-    lines, words, characters, size = (int(count) for count in counts)
+    sums = np.zeros(2 + len(_COUNTS))  # whole numbers in float64 are exact
+    for of_block in _measured(model, corpus):
+        sums += of_block
+        report(int(sums[2]))
+    logprob, logprob_oov, *counts = sums.tolist()
     return Evaluation(
         logprob=logprob,
         logprob_oov=logprob_oov,
-        tokens=tokens,
-        oov=oov,
-        lines=lines,
-        words=words,
-        characters=characters,
-        bytes=size,
+        **dict(zip(_COUNTS, map(int, counts), strict=True)),
         open_vocabulary=model.tokenizer.unk == "none",
         signature=model.signature(),
     )
 
 
-def _count(block: bytes) -> tuple[int, int, int, int]:
-    """Count lines, words, characters and bytes of whole lines."""
-    data = np.frombuffer(block, np.uint8)
-    space = (data == 32) | ((data >= 9) & (data <= 13)) | (data == 0)
-    words = int((space[1:] & ~space[:-1]).sum())  # a block ends in a line end, so every word ends inside it
-    continuation = int(((data & 0xC0) == 0x80).sum())
-    return block.count(b"\n"), words, len(data) - continuation, len(data)
+def _measured(model: LanguageModel, corpus: Corpus) -> Iterator[tuple[float, ...]]:
+    """Give the two sums of log p and the counts of each block of lines.
+
+    A model that forgets at line ends scores blocks independently, and so on all cores; small blocks stay in a core's
+    cache, and their memory is used again and again.
+    """
+    from lmkit.text import kernels
+
+    def measure(block: bytes, state: State | None) -> tuple[tuple[float, ...], State]:
+        counted = kernels.count_text(np.frombuffer(block, np.uint8))
+        ids = model.tokenizer.encode_block(block, oov=-1)
+        logprobs, state = model.score_ids(np.maximum(ids, 0), state)
+        logprob, logprob_oov, oov = kernels.tally(ids, logprobs)
+        return (logprob, logprob_oov, len(ids), oov, *counted, len(block)), state
+
+    if model.context == "line":
+        yield from in_order(lambda block: measure(block, None)[0], corpus.blocks(_LINES_BYTES))
+    else:
+        state = None
+        for block in corpus.blocks():
+            of_block, state = measure(block, state)
+            yield of_block
 
 
 def _exp(value: float) -> float:

@@ -25,18 +25,18 @@ def in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Do a piece of work for every item, as `in_threads`, and give what comes of each in the items' order.
+    """Give the result for every item, in their order, while the next ones are worked on.
 
-    No more than one result a core waits to be taken.
+    Items are taken only a few ahead of what is asked for, so that they may be blocks of a text of any size.
     """
     with ThreadPoolExecutor(cores()) as pool:
-        under_way: deque[Future[R]] = deque()
+        begun: deque[Future[R]] = deque()
         for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > cores():
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            begun.append(pool.submit(work, item))
+            if len(begun) > cores():
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def chunks(begin: int, end: int, size: int = 1 << 20) -> list[tuple[int, int]]:

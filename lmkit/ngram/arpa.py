@@ -59,8 +59,7 @@ def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
         for begin in range(int(trie.level[order - 1]), int(trie.level[order]), step):
             end = min(begin + step, int(trie.level[order]))
             written = writing.write_arpa_lines(
-                begin, end, order, cursor, trie.first, trie.word, trie.log10_prob, trie.log10_backoff,
-                names, vocab.offsets, out,
+                begin, end, order, cursor, *trie.columns, trie.level[-2], names, vocab.offsets, out
             )  # fmt: skip
             yield out[:written].tobytes()
     yield b"\n\\end\\\n"

@@ -52,7 +52,7 @@ def count_pieces(counts: Counts, tokenizer: Tokenizer) -> Iterator[bytes]:
         for begin in range(int(counts.level[order - 1]), int(counts.level[order]), step):
             end = min(begin + step, int(counts.level[order]))
             written = writing.write_count_lines(
-                begin, end, order, cursor, counts.first, counts.word, counts.count, names, vocab.offsets, out
+                begin, end, order, cursor, counts.word, counts.first, counts.count, names, vocab.offsets, out
             )
             yield out[:written].tobytes()
 

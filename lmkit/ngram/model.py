@@ -11,13 +11,13 @@ import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.model import LanguageModel
-from lmkit.ngram.kernels import lookup
+from lmkit.ngram.queries import Queries
 from lmkit.ngram.trie import Trie
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS
 from lmkit.threads import in_threads
 
-_PIECE = 1 << 15  # tokens that one thread scores at a time
+_PIECE = 1 << 16  # tokens that one thread scores at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class NgramModel(LanguageModel):
     backend = "ngram"
     context = "line"
 
-    def __init__(self, *, tokenizer: Tokenizer, trie: Trie, smoothing: str = "mkn") -> None:
+    def __init__(self, *, tokenizer: Tokenizer, trie: Queries, smoothing: str = "mkn") -> None:
         self.tokenizer = tokenizer
         self.trie = trie
         self.smoothing = smoothing
@@ -67,16 +67,13 @@ class NgramModel(LanguageModel):
     def step(self, state: NgramState, tokens: np.ndarray) -> NgramState:
         """Give the state after one more token (B,) at each position."""
         nodes = state.nodes.copy()
-        lookup.advance_batch(self.trie.word, self.trie.first, nodes, self._checked(tokens, len(state)))
+        self.trie.advance(nodes, self._checked(tokens, len(state)))
         return NgramState(nodes)
 
     def next_logprobs(self, state: NgramState) -> np.ndarray:
         """Give log p of every token (B, V): one slice of the trie for each context that the state knows."""
-        trie, vocab_size = self.trie, len(self.tokenizer.vocab)
-        out = np.empty((len(state), vocab_size), np.float32)
-        lookup.distribution(
-            trie.word, trie.log10_prob, trie.log10_backoff, trie.first, state.nodes, vocab_size, out
-        )  # fmt: skip
+        out = np.empty((len(state), len(self.tokenizer.vocab)), np.float32)
+        self.trie.distribution(state.nodes, out)
         return out
 
     def score_ids(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[np.ndarray, NgramState]:
@@ -85,18 +82,15 @@ class NgramModel(LanguageModel):
         nodes = (self.start() if state is None else state).nodes[0].copy()
         out = np.empty(len(ids), np.float32)
         if len(ids) < 2 * _PIECE:
-            self._score(ids, nodes, out)
+            self.trie.score(nodes, ids, out)
             return out, NgramState(nodes[None])
         pieces = _lines_together(ids)
         states = [nodes, *(self.start().nodes[0] for _ in pieces[1:])]  # every line begins anew
         in_threads(
-            lambda work: self._score(ids[work[0]], work[1], out[work[0]]), zip(pieces, states, strict=True)
+            lambda work: self.trie.score(work[1], ids[work[0]], out[work[0]]),
+            zip(pieces, states, strict=True),
         )
         return out, NgramState(states[-1][None])
-
-    def _score(self, ids: np.ndarray, nodes: np.ndarray, out: np.ndarray) -> None:
-        trie = self.trie
-        lookup.score_stream(trie.word, trie.log10_prob, trie.log10_backoff, trie.first, nodes, ids, out)
 
     def _checked(self, ids: np.ndarray, count: int) -> np.ndarray:
         """Give ids as int32 if they are tokens of this model: the compiled loops look at no bounds."""

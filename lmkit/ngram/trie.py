@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmkit.errors import ModelFormatError
+from lmkit.ngram.queries import Queries
 from lmkit.tensors import check_arrays
 
 _ALWAYS_CHECKED = (
@@ -21,7 +22,7 @@ _ALWAYS_CHECKED = (
 
 
 @dataclass(frozen=True)
-class Trie:
+class Trie(Queries):
     """N-grams with their probabilities and backoffs.
 
     Attributes:
@@ -39,13 +40,9 @@ class Trie:
     first: np.ndarray
 
     @property
-    def order(self) -> int:
-        """The longest n-gram."""
-        return len(self.level) - 1
-
-    def sizes(self) -> list[int]:
-        """Give the number of n-grams of each order."""
-        return [int(size) for size in np.diff(self.level)]
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Give the columns, which are the arrays as they are."""
+        return self.word, self.log10_prob, self.log10_backoff, self.first
 
     def trim(self) -> Trie:
         """Give the trie without the highest orders if they are empty."""

@@ -147,7 +147,7 @@ def _whole_lines(source: Source, size: int, *, raw: bool) -> Iterator[tuple[int,
             pieces = [chunk[cut:]] if chunk[cut:] else []
             if not chunk and block:
                 block += b"\n"
-            if b"\r\n" in block:
+            if b"\r" in block:  # one byte is found many times quicker than two
                 block = block.replace(b"\r\n", b"\n")
             if block:
                 yield line, block
@@ -178,7 +178,7 @@ def _check_text(name: str, block: bytes, line: int) -> None:
 
 def _check_specials(name: str, block: bytes, line: int) -> None:
     """Refuse the words that mark where a line begins or ends."""
-    if b"<s>" not in block and b"</s>" not in block:
+    if b"<" not in block or (b"<s>" not in block and b"</s>" not in block):
         return
     if found := _SPECIAL.search(block):
         raise InputError(

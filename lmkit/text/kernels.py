@@ -14,7 +14,7 @@ FNV_PRIME = np.uint64(0x100000001B3)
 
 
 @compiled
-def mix(value):  # type: ignore[no-untyped-def]
+def mix(value):
     """Spread every bit of a 64-bit number over all others (the finaliser of MurmurHash3)."""
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
@@ -24,7 +24,7 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
+def hash_lines(data, hashes, ends):
     """Hash each line of `data` (FNV-1a, mixed) into `hashes`, its end (exclusive) into `ends`; give their number."""
     count = 0
     value = FNV_OFFSET
@@ -41,7 +41,7 @@ def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
+def insert_words(table, hashes, first, last):
     """Put the words `first` to `last` (exclusive), known by their hashes, into an open-addressing table."""
     mask = np.uint64(len(table) - 1)
     for word in range(first, last):
@@ -52,7 +52,7 @@ def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
+def hash_words(data, offsets, hashes, first):
     """Hash the words `first` and later of a vocabulary: word i is data[offsets[i] : offsets[i + 1] - 1]."""
     for word in range(first, len(offsets) - 1):
         value = FNV_OFFSET
@@ -62,7 +62,7 @@ def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):  # type: ignore[no-untyped-def]
+def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):
     """Turn bytes into word ids, from `position` on, one `</s>` (2) at each line end.
 
     NUL, TAB, LF, CR and SPACE separate words. A word not in the table gets the next id when `grow` is set and
@@ -154,3 +154,35 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
         out[written] = word
         written += 1
     return i, written, size, 0
+
+
+@compiled
+def count_text(data):
+    """Count the lines, words and characters of UTF-8 text (n,) that ends in a line end.
+
+    Here every white space of ASCII separates words, as in `wc -w`.
+    """
+    lines = words = characters = 0
+    before = True
+    for byte in data:
+        space = (
+            (byte == 32) | (np.uint8(byte - np.uint8(9)) <= 4) | (byte == 0)
+        )  # no branch: many bytes at a time
+        words += space & (not before)
+        before = space
+        lines += byte == 10
+        characters += byte & 0xC0 != 0x80
+    return lines, words, characters
+
+
+@compiled
+def tally(ids, logprobs):
+    """Give the sum of log p (T,), that of the unknown tokens, whose id is below 0, and how many these are."""
+    total = unknown = 0.0
+    count = 0
+    for t in range(len(ids)):
+        total += logprobs[t]
+        if ids[t] < 0:
+            unknown += logprobs[t]
+            count += 1
+    return total, unknown, count

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from lmkit.text.vocabulary import (
     read_word_list,
 )
 from lmkit.threads import cores, in_order, in_threads
+
+if TYPE_CHECKING:
+    from lmkit.text.lookup import WordLookup
 
 _WORD = re.compile(rb"[^\0\t\n\r ]+")
 _POLICIES = {"error": 0, "skip": 1, "unk": 2, "keep": 3}
@@ -52,7 +55,7 @@ class WordTokenizer(Tokenizer):
         self.vocab = vocab
         self.unk = unk
         self.specials = specials
-        self._index: WordIndex | None = None
+        self._lookup: WordLookup | None = None
 
     @classmethod
     def reads(cls, corpus: Corpus, specials: str = "error") -> Corpus:
@@ -126,9 +129,17 @@ class WordTokenizer(Tokenizer):
 
     def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
         """Give the ids of whole lines."""
-        if self._index is None:
-            self._index = WordIndex(self.vocab, self.specials, literal_unk=self.unk == "word", grow=False)
-        return self._index.encode(block, oov)
+        if self._lookup is None:
+            from lmkit.text.lookup import WordLookup
+
+            self._lookup = WordLookup(
+                self.vocab, literal_unk=self.unk == "word", special=_POLICIES[self.specials]
+            )
+        ids, refused = self._lookup.ids(block, oov)
+        if refused >= 0:
+            word = block[refused : refused + 4].decode().strip()
+            raise _special_error(word, f"line {block.count(NEWLINE, 0, refused) + 1} of the block")
+        return ids
 
     def settings(self) -> dict[str, Any]:
         """Give the unknown-word protocol and the rule for special words."""

@@ -46,7 +46,7 @@ def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
     assert "perplexity" in printed
     assert "lmkit-model/test.txt" in printed
     assert "backend:ngram|order:5|smoothing:mkn|tok:word" in printed
-    assert ok(lmkit("generate", "--prefix", "once upon")).startswith("once upon ")
+    assert ok(lmkit("generate", "--prefix", "once upon")).startswith("once upon")
     refused(lmkit("train", "corpus.txt"), 2, "exists already", "--force")
     ok(lmkit("train", "corpus.txt", "--backend", "rnn", "--epochs", "1", "--hidden-size", "8", "-o", "rnn"))
     assert "context:stream" in ok(lmkit("ppl", "-m", "rnn"))

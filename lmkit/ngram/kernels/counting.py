@@ -1,5 +1,4 @@
 """Loops over the sorted windows: distinct n-grams, what extends them, their links, their adjusted counts."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Loops over contexts and what extends them: sums, backoffs, probabilities."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 

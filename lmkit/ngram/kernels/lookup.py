@@ -1,11 +1,11 @@
-"""Loops that query a trie: a token found, a state moved, a text scored, a distribution gathered."""
-# mypy: disable-error-code="no-untyped-def"
+"""Loops that query a trie: a token found, a state moved, a line scored, a distribution gathered."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lmkit.compiled import compiled
+from lmkit.ngram.kernels.columns import at, span
 from lmkit.text.vocabulary import BOS, EOS
 
 LN10 = np.log(10.0)
@@ -18,16 +18,16 @@ def find_child(word, first, node, token):
     Their words are different and ascending, so that word w stands at place w at the latest: a frequent word, which
     has a small id, is found within a few steps however many children there are.
     """
-    low = np.int64(first[node])
-    end = min(np.int64(first[node + 1]), low + np.int64(token) + 1)
+    low, high = span(first, node)
+    end = min(high, low + np.int64(token) + 1)
     high = end
     while low < high:
         middle = (low + high) >> 1
-        if word[middle] < token:
+        if at(word, middle) < token:
             low = middle + 1
         else:
             high = middle
-    return low if low < end and word[low] == token else np.int64(-1)
+    return low if low < end and at(word, low) == token else np.int64(-1)
 
 
 @compiled
@@ -63,9 +63,8 @@ def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
     longest = len(nodes)
     for t in range(len(tokens)):
         token = tokens[t]
-        value = np.float64(log10_prob[token])
+        found = child = np.int64(token)
         backoff = 0.0
-        child = np.int64(token)
         previous = np.int64(nodes[0]) if longest else np.int64(-1)
         for k in range(longest):
             node = previous
@@ -77,10 +76,10 @@ def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
                 previous = nodes[k + 1]
                 nodes[k + 1] = child
             if child >= 0:
-                value = np.float64(log10_prob[child])
+                found = child
             else:
-                backoff += log10_backoff[node]
-        out[t] = (value + backoff) * LN10
+                backoff += at(log10_backoff, node)
+        out[t] = (np.float64(at(log10_prob, found)) + backoff) * LN10
         if longest:
             if token == EOS:
                 for k in range(longest):
@@ -91,21 +90,22 @@ def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
 
 
 @compiled
-def distribution(word, log10_prob, log10_backoff, first, nodes, vocab_size, out):
+def distribution(word, log10_prob, log10_backoff, first, nodes, out):
     """Give the natural log-probability of every token (B, V) after each state (B, order - 1)."""
     for b in range(len(nodes)):
         row = out[b]
-        for token in range(vocab_size):
-            row[token] = log10_prob[token]
+        for token in range(len(row)):
+            row[token] = at(log10_prob, token)
         for k in range(nodes.shape[1]):
             node = nodes[b, k]
             if node < 0:
                 break
-            backoff = log10_backoff[node]
-            for token in range(vocab_size):
+            backoff = at(log10_backoff, node)
+            for token in range(len(row)):
                 row[token] += backoff
-            for child in range(first[node], first[node + 1]):
-                row[word[child]] = log10_prob[child]
-        for token in range(vocab_size):
+            low, high = span(first, node)
+            for child in range(low, high):
+                row[at(word, child)] = at(log10_prob, child)
+        for token in range(len(row)):
             row[token] *= LN10
         row[BOS] = -np.inf

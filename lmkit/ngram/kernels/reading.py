@@ -1,5 +1,4 @@
 """Loops that read n-grams and numbers from text."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Loops of the suffix sort: line starts, ranges of positions, digits of their keys, neighbours compared."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Loops that write numbers and n-grams as text."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
 import numpy as np
 
 from lmkit.compiled import compiled
+from lmkit.ngram.kernels.columns import at
 
 
 @compiled
@@ -50,25 +50,25 @@ def write_integer(value, width, out, n):
 
 
 @compiled
-def write_words(node, order, cursor, first, word, names, offsets, out, n):
+def write_words(node, order, cursor, word, first, names, offsets, out, n):
     """Write the words of the n-gram `node`, a space between two, and give the new length.
 
     Args:
         node, order: which n-gram; later ones of its order follow in later calls.
         cursor: (order,) int64, the node of each shorter context reached so far; moved on.
-        first, word: the trie.
+        word, first: columns of the trie.
         names, offsets: the words: word i is names[offsets[i] : offsets[i + 1] - 1].
         out, n: where to write.
     """
     cursor[order - 1] = node
     for k in range(order - 2, -1, -1):
-        while first[cursor[k] + 1] <= cursor[k + 1]:
+        while at(first, cursor[k] + 1) <= cursor[k + 1]:
             cursor[k] += 1
     for k in range(order):
         if k:
             out[n] = 32
             n += 1
-        w = word[cursor[k]]
+        w = at(word, cursor[k])
         for i in range(offsets[w], offsets[w + 1] - 1):
             out[n] = names[i]
             n += 1
@@ -76,29 +76,34 @@ def write_words(node, order, cursor, first, word, names, offsets, out, n):
 
 
 @compiled
-def write_arpa_lines(begin, end, order, cursor, first, word, log10_prob, log10_backoff, names, offsets, out):
-    """Write the nodes begin to end (exclusive) of one order as ARPA lines into `out`; give their bytes."""
+def write_arpa_lines(
+    begin, end, order, cursor, word, log10_prob, log10_backoff, first, contexts, names, offsets, out
+):
+    """Write the nodes begin to end (exclusive) of one order as ARPA lines into `out`; give their bytes.
+
+    The first `contexts` nodes have a backoff.
+    """
     n = 0
     for node in range(begin, end):
-        n = write_decimal(log10_prob[node], out, n)
+        n = write_decimal(at(log10_prob, node), out, n)
         out[n] = 9
-        n = write_words(node, order, cursor, first, word, names, offsets, out, n + 1)
-        if node < len(log10_backoff):
+        n = write_words(node, order, cursor, word, first, names, offsets, out, n + 1)
+        if node < contexts:
             out[n] = 9
-            n = write_decimal(log10_backoff[node], out, n + 1)
+            n = write_decimal(at(log10_backoff, node), out, n + 1)
         out[n] = 10
         n += 1
     return n
 
 
 @compiled
-def write_count_lines(begin, end, order, cursor, first, word, count, names, offsets, out):
+def write_count_lines(begin, end, order, cursor, word, first, count, names, offsets, out):
     """Write the nodes begin to end (exclusive) of one order and their counts, if any, into `out`; give their bytes."""
     n = 0
     for node in range(begin, end):
         if count[node] == 0:
             continue
-        n = write_words(node, order, cursor, first, word, names, offsets, out, n)
+        n = write_words(node, order, cursor, word, first, names, offsets, out, n)
         out[n] = 9
         n = write_integer(np.int64(count[node]), 1, out, n + 1)
         out[n] = 10
