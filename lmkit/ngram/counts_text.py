@@ -13,7 +13,7 @@ import numpy as np
 
 from lmkit.errors import InputError, UsageError
 from lmkit.files import atomic_file
-from lmkit.ngram.arpa import BUFFER_BYTES, printable, unprintable
+from lmkit.ngram.arpa import ngram_lines, unprintable
 from lmkit.ngram.counting import Counts
 from lmkit.ngram.counts import TextCounts
 from lmkit.ngram.external_sort import Run
@@ -24,8 +24,6 @@ from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS, UNK, Vocabulary
 from lmkit.text.word import WordIndex, WordTokenizer
-
-_NUMBER = 24  # bytes that a count and its TAB take at most
 
 
 def write_counts(counts: Counts, tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
@@ -41,20 +39,9 @@ def write_counts(counts: Counts, tokenizer: Tokenizer, path: str | os.PathLike[s
 
 def count_pieces(counts: Counts, tokenizer: Tokenizer) -> Iterator[bytes]:
     """Give the bytes of such a text, piece by piece: order after order."""
-    vocab = printable(tokenizer.vocab)
-    names = np.frombuffer(vocab.data, np.uint8)
-    longest = int(np.diff(vocab.offsets).max())
+    columns = counts.word, counts.first, counts.count
     for order in range(1, counts.order + 1):
-        cursor = np.array([counts.level[k] for k in range(order)], np.int64)
-        per_line = order * longest + _NUMBER
-        step = max(BUFFER_BYTES // per_line, 1)
-        out = np.empty(step * per_line, np.uint8)
-        for begin in range(int(counts.level[order - 1]), int(counts.level[order]), step):
-            end = min(begin + step, int(counts.level[order]))
-            written = writing.write_count_lines(
-                begin, end, order, cursor, counts.word, counts.first, counts.count, names, vocab.offsets, out
-            )
-            yield out[:written].tobytes()
+        yield from ngram_lines(writing.write_count_lines, columns, counts.level, order, tokenizer.vocab)
 
 
 def read_counts(path: str | os.PathLike[str], *, kind: str = "word") -> TextCounts:
