@@ -124,7 +124,7 @@ class Scratch:
     def joined(self, pieces: Iterable[np.ndarray], dtype: type) -> np.ndarray:
         """Put arrays (n,) behind each other, as they come."""
         if not self.bounded:
-            return np.concatenate([np.empty(0, dtype), *pieces])
+            return np.concatenate([np.empty(0, dtype), *pieces], dtype=dtype, casting="unsafe")
         try:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 for piece in pieces:
