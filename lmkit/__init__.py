@@ -17,6 +17,7 @@ from lmkit.version import __version__
 if TYPE_CHECKING:
     from lmkit.bundle import load as load
     from lmkit.bundle import save as save
+    from lmkit.counting import count as count
     from lmkit.errors import DivergedError as DivergedError
     from lmkit.errors import InputError as InputError
     from lmkit.errors import LmkitError as LmkitError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
+    from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
     from lmkit.rnn.model import RnnModel as RnnModel
     from lmkit.text.corpus import Corpus as Corpus
@@ -54,8 +56,10 @@ _PLACES = {
     "RnnModel": "rnn.model",
     "Sample": "generation",
     "State": "model",
+    "TextCounts": "ngram.counts",
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
+    "count": "counting",
     "generate": "generation",
     "load": "bundle",
     "perplexity": "evaluation",

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lmkit.config import NgramConfig, RnnConfig
+from lmkit.errors import UsageError
 from lmkit.model import LanguageModel
 from lmkit.registry import Registry
 
@@ -22,7 +23,8 @@ class Backend:
     `check_place` names a function that refuses a config that cannot be, before any work is done. The training
     function is called as train(ids, tokenizer=, config=, valid=, report=, log=) and gives the model: `ids` and
     `valid` are streams (T,) int32 with `</s>` at line ends (`valid` may be None), `report` takes lines for the user
-    (None: say nothing, show no progress) and `log` dictionaries for the learning curve.
+    (None: say nothing, show no progress) and `log` dictionaries for the learning curve. `counts_place` names one that
+    learns from counts, train(parts, options=, config=, report=, log=), for a kind of model that can.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Backend:
     model_place: str
     train_place: str
     check_place: str | None = None
+    counts_place: str | None = None
 
     def check(self, config: Any) -> None:
         """Refuse a config that cannot be.
@@ -52,6 +55,18 @@ class Backend:
         function: Callable[..., LanguageModel] = _load(self.train_place)
         return function
 
+    @property
+    def train_on_counts(self) -> Callable[..., LanguageModel]:
+        """The function that learns from counts, imported now.
+
+        Raises:
+            UsageError: a model of this kind needs the text itself.
+        """
+        if self.counts_place is None:
+            raise UsageError(f"the backend {self.name} cannot learn from counts, it needs the text itself")
+        function: Callable[..., LanguageModel] = _load(self.counts_place)
+        return function
+
 
 def _load(place: str) -> Any:
     module, attribute = place.split(":")
@@ -64,7 +79,12 @@ class UniformConfig:
 
 
 NGRAM = Backend(
-    "ngram", NgramConfig, "lmkit.ngram.model:NgramModel", "lmkit.ngram.train:train", "lmkit.ngram.train:check"
+    "ngram",
+    NgramConfig,
+    model_place="lmkit.ngram.model:NgramModel",
+    train_place="lmkit.ngram.train:train",
+    check_place="lmkit.ngram.train:check",
+    counts_place="lmkit.ngram.train:train_on_counts",
 )
 RNN = Backend("rnn", RnnConfig, "lmkit.rnn.model:RnnModel", "lmkit.rnn.train:train", "lmkit.rnn.train:check")
 UNIFORM = Backend("uniform", UniformConfig, "lmkit.uniform:UniformModel", "lmkit.uniform:train")

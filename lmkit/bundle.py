@@ -20,15 +20,15 @@ from typing import Any
 
 from lmkit.backends import BACKENDS
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.files import MANIFEST, atomic_folder, read_json, read_manifest, sha256, write_json, write_text
+from lmkit.files import atomic_folder, check_folder, read_json, write_json, write_text
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
+from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import load_tokenizer
 from lmkit.version import __version__
 
 FORMAT = 1
 DEFAULT = "lmkit-model"
-_ALWAYS_HASHED = 1 << 24  # larger files are compared by size alone, so that opening takes no time
 _REQUIRED = ("config.json", "tokenizer.json", "vocab.txt", "model.safetensors")
 
 
@@ -48,7 +48,7 @@ class Record:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     splits: dict[str, Any] = field(default_factory=dict)
-    held_out: dict[str, bytes] = field(default_factory=dict)
+    held_out: dict[str, Corpus] = field(default_factory=dict)
 
 
 def default_path() -> Path:
@@ -82,7 +82,8 @@ def save(
         write_text(folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in record.metrics))
         write_json(folder / "splits.json", record.splits)
         for name, lines in record.held_out.items():
-            (folder / name).write_bytes(lines)
+            with (folder / name).open("wb") as file:
+                file.writelines(lines.blocks())
 
 
 def load(path: str | os.PathLike[str] | None = None, *, verify: bool | None = None) -> LanguageModel:
@@ -115,29 +116,7 @@ def check(path: str | os.PathLike[str] | None = None, *, verify: bool | None = N
         UsageError, ModelFormatError: see `load`.
     """
     folder = default_path() if path is None else Path(path)
-    if not folder.exists():
-        raise UsageError(f"{folder}: there is no model; make one first: lmkit train corpus.txt -o {folder}")
-    if not folder.is_dir():
-        kind = (
-            "a pickle can run code and is never read"
-            if folder.suffix in (".pt", ".pkl", ".bin")
-            else "not one file"
-        )
-        raise ModelFormatError(f"{folder}: a model is a folder made by `lmkit train`, {kind}")
-    files = read_manifest(folder)
-    if not set(_REQUIRED) <= files.keys():
-        raise ModelFormatError(f"{folder / MANIFEST}: does not list the files of a model")
-    for name, entry in files.items():
-        file = folder / name
-        size = file.stat().st_size if file.is_file() else -1
-        if size != entry.get("bytes"):
-            found = "missing" if size < 0 else f"{size} bytes, not {entry.get('bytes')}"
-            raise ModelFormatError(f"{file}: {found}; the model is damaged, train or copy it again")
-        wanted = verify if verify is not None else size <= _ALWAYS_HASHED
-        if wanted and sha256(file) != entry.get("sha256"):
-            raise ModelFormatError(
-                f"{file}: its content has changed since it was written; train or copy it again"
-            )
+    check_folder(folder, _REQUIRED, what="model", made_by="lmkit train corpus.txt", verify=verify)
     return folder
 
 

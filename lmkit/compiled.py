@@ -5,13 +5,16 @@ With four instructions that every processor has and numba does not name.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
+from numba import njit
+from numba.core import cgutils, event, types
 from numba.extending import intrinsic
+
+AHEAD = 16  # turns of a short loop that pass until memory has answered
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,13 +30,26 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(forceinline=True)(function)
 
 
+class _Announcement(event.Listener):
+    """Says, once, why the first start takes longer."""
+
+    def on_start(self, _: Any) -> None:
+        event.unregister("numba:compile", self)
+        logging.getLogger("lmkit").info("compiling loops for this machine; they are kept for the next start")
+
+    def on_end(self, _: Any) -> None: ...
+
+
+event.register("numba:compile", _Announcement())
+
+
 def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     array = context.make_array(signature.args[0])(context, builder, arguments[0])
     return builder.gep(array.data, [arguments[1]])
 
 
 @intrinsic
-def prefetch(context, array, place):  # type: ignore[no-untyped-def]
+def prefetch(context, array, place):
     """Ask for the cache line of array[place] ahead of its use: never waits, and any place will do."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -42,7 +58,7 @@ def prefetch(context, array, place):  # type: ignore[no-untyped-def]
         )
         flag = ir.IntType(32)
         hint = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
-        instruction = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        instruction = cgutils.get_or_insert_function(builder.module, hint, "llvm.prefetch.p0")
         builder.call(instruction, [address, flag(0), flag(3), flag(1)])  # a read, of data, to be kept
         return context.get_dummy_value()
 
@@ -50,7 +66,7 @@ def prefetch(context, array, place):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def eight_bytes(context, data, place):  # type: ignore[no-untyped-def]
+def eight_bytes(context, data, place):
     """Read data[place : place + 8] as one number, the first byte lowest; all of them must be there."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

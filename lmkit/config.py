@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from lmkit.errors import UsageError, did_you_mean
 
 C = TypeVar("C")
+MAX_ORDER = 32
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -42,6 +43,7 @@ class RunConfig:
     backend: str = option("ngram", "kind of model: ngram, rnn, or the name of an installed plug-in")
     valid: str | None = option(None, "text to validate on, instead of held-out lines")
     test: str | None = option(None, "text that `lmkit ppl` measures, instead of held-out lines")
+    counts: bool = option(False, "FILE... are counts (lmkit count) instead of texts")
     holdout: float | None = option(
         None,
         "share of the lines to hold out, 0 for none (0.1; none with --valid or --test)",
@@ -68,7 +70,7 @@ class TextConfig:
 class NgramConfig:
     """Interpolated modified Kneser-Ney (Chen & Goodman 1998)."""
 
-    order: int = option(5, "the longest n-gram, in tokens", low=1, high=32)
+    order: int = option(5, "the longest n-gram, in tokens", low=1, high=MAX_ORDER)
     prune: tuple[int, ...] = option(
         (), "drop n-grams met at most this often, per order (the last repeats): 0,0,1"
     )
@@ -84,6 +86,12 @@ class NgramConfig:
     )
     discount_fallback: tuple[float, ...] = option(
         (0.5, 1.0, 1.5), "discounts of an order whose counts are too few to estimate them"
+    )
+    memory: str | None = option(
+        None, "bound of the memory for training, such as 512M or 4G; what does not fit is on disk"
+    )
+    temp: str | None = option(
+        None, "folder for temporary files of a bounded training (TMPDIR, or the system's)"
     )
 
 
@@ -195,6 +203,27 @@ def options_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):
         yield f, hints[f.name]
+
+
+def bytes_of(text: str | int) -> int:
+    """Read an amount of memory: `512M`, `4G`, `1.5g`, `800000k`, or plain bytes.
+
+    Raises:
+        UsageError: it is no such amount, or not above zero.
+
+    >>> bytes_of("512M")
+    536870912
+    """
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+    number = str(text).strip().lower().removesuffix("b").removesuffix("i")
+    scale = units.get(number[-1:], 0)
+    try:
+        amount = float(number[:-1]) * scale if scale else float(number)
+    except ValueError:
+        amount = -1.0
+    if not 1 <= amount < 1 << 60:
+        raise UsageError(f"{text!r} is no amount of memory; write it as 512M or 4G")
+    return int(amount)
 
 
 def seconds(text: str | float) -> float:

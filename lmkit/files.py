@@ -7,13 +7,14 @@ A crash at any moment leaves the old content or the new, never a mixture.
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from lmkit.errors import ModelFormatError, ResourceError, UsageError
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
+_ALWAYS_HASHED = 1 << 24  # larger files are compared by size alone, so that opening takes no time
+_PICKLES = (".pt", ".pkl", ".bin")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -96,6 +99,42 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         if Path(name).name != name or (folder / name).is_symlink() or not isinstance(entry, dict):
             raise ModelFormatError(f"{folder / MANIFEST}: {name!r} is no plain file of this folder")
     return files
+
+
+def check_folder(
+    folder: Path, required: Iterable[str], *, what: str, made_by: str, verify: bool | None = None
+) -> None:
+    """Compare a folder that `atomic_folder` wrote with its manifest.
+
+    Args:
+        folder: The folder.
+        required: Files that it must have.
+        what, made_by: What it is and the command that makes such a folder, for messages.
+        verify: Whether to compare every file's sha256; if not given, those of small files.
+
+    Raises:
+        UsageError: there is no such folder.
+        ModelFormatError: it is damaged, incomplete or something else.
+    """
+    if not folder.exists():
+        raise UsageError(f"{folder}: there is no {what}; make it first: {made_by} -o {folder}")
+    if not folder.is_dir():
+        kind = "a pickle can run code and is never read" if folder.suffix in _PICKLES else "not one file"
+        raise ModelFormatError(f"{folder}: a {what} is a folder made by `{made_by}`, {kind}")
+    files = read_manifest(folder)
+    if not set(required) <= files.keys():
+        raise ModelFormatError(f"{folder / MANIFEST}: does not list the files of a {what}")
+    for name, entry in files.items():
+        file = folder / name
+        size = file.stat().st_size if file.is_file() else -1
+        if size != entry.get("bytes"):
+            found = "missing" if size < 0 else f"{size} bytes, not {entry.get('bytes')}"
+            raise ModelFormatError(f"{file}: {found}; the {what} is damaged, make or copy it again")
+        wanted = verify if verify is not None else size <= _ALWAYS_HASHED
+        if wanted and sha256(file) != entry.get("sha256"):
+            raise ModelFormatError(
+                f"{file}: its content has changed since it was written; make or copy it again"
+            )
 
 
 def check_target(path: Path, *, force: bool) -> None:
@@ -174,11 +213,15 @@ def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(path: Path, opener: Callable[[Path], Any] = lambda p: p.open("wb")) -> Iterator[Any]:
-    """Open a file for writing that takes its name only when the block ends well.
+def atomic_file(path: Path) -> Iterator[Any]:
+    """Open a file for writing that takes its name only when the block ends well, compressed if it ends in `.gz`.
 
     A target that is not a regular file (a pipe, `/dev/stdout`) is written through, never renamed over.
     """
+
+    def opener(target: Path) -> Any:
+        return gzip.open(target, "wb", compresslevel=6) if path.suffix == ".gz" else target.open("wb")
+
     try:
         special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
         if path.is_dir():

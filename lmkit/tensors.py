@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 
-from lmkit.errors import ModelFormatError, ResourceError
+from lmkit.errors import ModelFormatError
+from lmkit.files import disk_error
+from lmkit.scratch import release
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -26,20 +27,36 @@ _DTYPES = {
         "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
     }.items()
 }  # fmt: skip
+_PIECE = 1 << 20  # numbers written at a time
 
 
 def write_tensors(path: Path, arrays: Arrays) -> None:
-    """Write named arrays; `lmkit.files` makes the folder around them appear whole or not at all.
+    """Write named arrays a piece at a time; `lmkit.files` makes the folder around them appear whole or not at all.
+
+    The library's own writer wants every array in memory; these may be larger than that.
 
     Raises:
         ResourceError: the disk does not take them.
     """
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))  # so that all are aligned
+    header, offset = {}, 0
+    for name, array in ordered:
+        ends = [offset, offset + array.nbytes]
+        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": ends}
+        offset += array.nbytes
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
     try:
-        safetensors.numpy.save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, path
-        )
-    except safetensors.SafetensorError as error:  # its word for what the system said
-        raise ResourceError(f"{path}: cannot be written: {error}") from error
+        with path.open("wb") as file:
+            file.write(len(encoded).to_bytes(8, "little") + encoded)
+            for _, array in ordered:
+                flat = array.reshape(-1)
+                for begin in range(0, len(flat), _PIECE):
+                    file.write(np.ascontiguousarray(flat[begin : begin + _PIECE]).data)
+                    release(flat)
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         begun: deque[Future[R]] = deque()
         for item in items:
             begun.append(pool.submit(work, item))
-            if len(begun) > 2 * cores():
+            if len(begun) > cores():
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

@@ -6,20 +6,23 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from lmkit.backends import BACKENDS
+from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import Record, save
 from lmkit.config import TextConfig, make
 from lmkit.errors import InputError, Stopped, UsageError, did_you_mean
 from lmkit.evaluation import perplexity
 from lmkit.files import check_target
 from lmkit.model import LanguageModel
+from lmkit.progress import Progress
+from lmkit.scratch import Scratch, peak
 from lmkit.text.corpus import Corpus, PathLike
-from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines, bytes_corpus
-from lmkit.text.tokenizer import TOKENIZERS, Tokenizer, suitable_tokenizer
+from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines
+from lmkit.text.tokenizer import Tokenizer, check_options, choose_tokenizer
 from lmkit.text.vocabulary import EOS, UNK
 
 
@@ -28,6 +31,7 @@ def train(
     *,
     output: PathLike | None = None,
     backend: str = "ngram",
+    counts: bool = False,
     valid: PathLike | None = None,
     test: PathLike | None = None,
     holdout: float | None = None,
@@ -41,9 +45,10 @@ def train(
         text: A path, several paths, or the text itself: a string of several lines.
         output: The model folder to write; none if not given.
         backend: `ngram`, `rnn`, or the name of an installed one.
+        counts: Whether `text` names counts (of `lmkit.count`, or files of n-grams and their counts) instead of texts.
         valid, test: Files to measure on instead of held-out lines.
         holdout: The share of lines to hold out, half for validation and half for test, chosen by a hash of what
-            they say. If not given: a tenth, but nothing where `valid` or `test` is given.
+            they say. If not given: a tenth, but nothing where `valid`, `test` or `counts` is given.
         force: Whether an existing model at `output` may be replaced.
         report: Receives lines for the user; without it nothing is said.
         **options: Fields of `TextConfig` and of the backend's config, by name.
@@ -61,68 +66,149 @@ def train(
     """
     if output is not None:
         check_target(Path(output), force=force)
-    chosen = BACKENDS[backend]
-    text_config, model_config = _route(options, backend, chosen.config)
-    chosen.check(model_config)
-    if holdout is None:
-        holdout = HOLDOUT if valid is None and test is None else 0.0
     began = time.monotonic()
-    say = report or (lambda line: None)
-    one_line = isinstance(text, str) and "\n" not in text  # no text to learn from: the name of a file
-    corpus = Corpus.from_paths(cast(str, text)) if one_line else Corpus.of(text)
-    kind, text_config = _choose_tokenizer(corpus, text_config)
-    given = {
-        name: _given(path, kind, text_config) for name, path in (("valid", valid), ("test", test)) if path
-    }
-    lines = TrainingLines(
-        kind.reads(corpus, text_config.specials), holdout=holdout, valid=valid is None, test=test is None
-    )
-    tokenizer, ids = kind.learn(lines, options=text_config)
-    if not (ids > EOS).any() and not (ids == UNK).any():
-        names = ", ".join(source.name for source in corpus.sources)
-        raise InputError(f"{names}: only blank lines ({lines.lines_read}); there is nothing to learn")
-    say(f"{len(ids):,} tokens, {len(tokenizer.vocab):,} different, read as {tokenizer.kind}s")
-    say(_what_is_held_out(lines, holdout))
-    record = Record(splits=lines.record())
-    for name, part in given.items():
-        if all(source.lasting for source in part.sources):
-            record.splits[f"{name}_files"] = [os.path.abspath(source.name) for source in part.sources]
-        else:  # a pipe is gone afterwards
-            record.held_out[f"{name}.txt"] = b"".join(part.blocks())
-    for name, held_out in (("valid", lines.valid), ("test", lines.test)):
-        if held_out:
-            record.held_out[f"{name}.txt"] = held_out
-            given.setdefault(name, bytes_corpus(f"<{name} lines>", held_out, raw=lines.raw))
-    measured = given.get("valid")
+    chosen = BACKENDS[backend]
+    prepare = _from_counts if counts else _from_text
+    material = prepare(text, chosen, options, valid=valid, test=test, holdout=holdout, report=report)
+    record, say = material.record, report or _silent
     stopped: Stopped | None = None
     try:
-        model = chosen.train(
-            ids,
-            tokenizer=tokenizer,
-            config=model_config,
-            valid=None if measured is None else tokenizer.encode_corpus(measured),
-            report=report,
-            log=record.metrics.append,
-        )
+        model = material.fit(report=report, log=record.metrics.append)
     except Stopped as stop:  # the model as far as it has come is worth keeping
         stopped, model = stop, cast(LanguageModel, stop.model)
-    del ids
-    if measured is not None and stopped is None:
-        result = perplexity(model, measured)
-        record.summary["valid"] = result.as_dict()
-        oov = f", {result.oov_rate:.1%} unknown words" if result.oov else ""
-        say(f"validation perplexity {result.perplexity:.2f} ({result.tokens:,} tokens{oov})")
+    if material.measured is not None and stopped is None:
+        _validate(model, material.measured, Scratch.of(material.config), record, say)
     record.summary |= {"seconds": round(time.monotonic() - began, 2), "stopped_early": stopped is not None}
-    record.options = {"backend": backend, "holdout": holdout, **asdict(text_config), **asdict(model_config)}
+    record.options = {"backend": backend, **material.options, **asdict(material.config)}
     if output is not None:
         save(model, output, force=force, record=record)
+    say(f"{time.monotonic() - began:.1f} s, at most {peak() / 1e9:.2f} GB of memory")
     if stopped is not None:
         raise stopped
     return model
 
 
-def _route(options: Mapping[str, Any], backend: str, config: type[Any]) -> tuple[TextConfig, Any]:
-    """Give each option to the config that has it."""
+@dataclass
+class _Material:
+    """What a model is made of and measured on.
+
+    Attributes:
+        fit: makes the model; takes `report` and `log` as `Backend` says.
+        config: the options of the backend.
+        record: what is to be kept of it.
+        measured: the text to validate on, if there is one.
+        options: how it was prepared, resolved.
+    """
+
+    fit: Callable[..., LanguageModel]
+    config: Any
+    record: Record
+    measured: Corpus | None
+    options: dict[str, Any]
+
+
+def _from_text(
+    text: Any,
+    chosen: Backend,
+    options: Mapping[str, Any],
+    *,
+    valid: PathLike | None,
+    test: PathLike | None,
+    holdout: float | None,
+    report: Callable[[str], None] | None,
+) -> _Material:
+    """Read a text: hold lines out, learn the tokenizer, turn it into ids."""
+    text_config, model_config = _route(options, chosen)
+    if holdout is None:
+        holdout = HOLDOUT if valid is None and test is None else 0.0
+    say, scratch = report or _silent, Scratch.of(model_config)
+    corpus = Corpus.to_learn_from(text)
+    kind, text_config = choose_tokenizer(corpus, text_config)
+    given = _given(kind, text_config.specials, valid=valid, test=test)
+    with Progress(["reading"], show=report is not None, unit="bytes") as progress:
+        progress.stage("reading")
+        lines = TrainingLines(
+            kind.reads(corpus, text_config.specials),
+            holdout=holdout,
+            valid=valid is None,
+            test=test is None,
+            watch=progress.advance,
+        )
+        tokenizer, ids = kind.learn(lines, options=text_config, scratch=scratch)
+    if not any(((piece > EOS) | (piece == UNK)).any() for piece in scratch.pieces(ids)):
+        names = ", ".join(source.name for source in corpus.sources)
+        raise InputError(f"{names}: only blank lines ({lines.lines_read}); there is nothing to learn")
+    say(f"{len(ids):,} tokens, {len(tokenizer.vocab):,} different, read as {tokenizer.kind}s")
+    say(_what_is_held_out(lines, holdout))
+    record = Record(splits=lines.record(), metrics=[{"seconds": progress.seconds}])
+    _keep_given(record, given)
+    for name, held_out in (("valid", lines.valid), ("test", lines.test)):
+        if held_out.count:
+            record.held_out[f"{name}.txt"] = given[name] = held_out.corpus(f"<{name} lines>")
+    measured = given.get("valid")
+    fit = partial(
+        chosen.train,
+        ids,
+        tokenizer=tokenizer,
+        config=model_config,
+        valid=None if measured is None else tokenizer.encode_corpus(measured, scratch=scratch),
+    )
+    return _Material(fit, model_config, record, measured, {"holdout": holdout, **asdict(text_config)})
+
+
+def _from_counts(
+    text: Any,
+    chosen: Backend,
+    options: Mapping[str, Any],
+    *,
+    valid: PathLike | None,
+    test: PathLike | None,
+    holdout: float | None,
+    report: Callable[[str], None] | None,
+) -> _Material:
+    """Open counts: their texts were cut into tokens when they were counted, and nothing can be held out of them."""
+    if holdout:
+        raise UsageError("nothing can be held out of counts; give --valid and --test files")
+    from lmkit.counting import open_counts
+
+    names = [os.fspath(name) for name in ([text] if isinstance(text, str | os.PathLike) else text)]
+    kind = str(options.get("tokenizer", "word")).replace("auto", "word")
+    parts = [open_counts(name, kind=kind) for name in names]
+    if not parts:
+        raise UsageError("no counts were named; make some first: lmkit count corpus.txt -o counts")
+    train_on_counts = chosen.train_on_counts
+    text_config, model_config = _route({"order": min(part.order for part in parts), **options}, chosen)
+    tokenizer = parts[0].tokenizer
+    if text_config.tokenizer not in ("auto", tokenizer.kind) or text_config.specials != "error":
+        raise UsageError(
+            f"these are counts of {tokenizer.kind}s: tokenizer and specials were chosen when the text was counted"
+        )
+    text_config = replace(text_config, tokenizer=tokenizer.kind, specials=tokenizer.specials)
+    check_options(type(tokenizer), text_config)
+    given = _given(type(tokenizer), tokenizer.specials, valid=valid, test=test)
+    record = Record(splits={"sources": names, "lines": sum(part.lines for part in parts)})
+    _keep_given(record, given)
+    fit = partial(train_on_counts, parts, options=text_config, config=model_config)
+    return _Material(fit, model_config, record, given.get("valid"), {"counts": names, **asdict(text_config)})
+
+
+def _validate(
+    model: LanguageModel, text: Corpus, scratch: Scratch, record: Record, say: Callable[[str], None]
+) -> None:
+    """Measure a model on its validation text, unless that would take more memory than there is."""
+    size = sum(array.nbytes for array in model.arrays().values())
+    if size > scratch.room:
+        say("validation is not measured: the model is larger than the memory allowed; see lmkit ppl")
+        return
+    result = perplexity(model, text)
+    record.summary["valid"] = result.as_dict()
+    oov = f", {result.oov_rate:.1%} unknown words" if result.oov else ""
+    say(f"validation perplexity {result.perplexity:.2f} ({result.tokens:,} tokens{oov})")
+
+
+def _route(options: Mapping[str, Any], chosen: Backend) -> tuple[TextConfig, Any]:
+    """Give each option to the config that has it, and let the backend check its own."""
+    config = chosen.config
     text_names = {f.name for f in dataclasses.fields(TextConfig)}
     model_names = {f.name for f in dataclasses.fields(config)}
     for name in options:
@@ -130,41 +216,43 @@ def _route(options: Mapping[str, Any], backend: str, config: type[Any]) -> tuple
             owners = [other for other in BACKENDS.names() if name in _names(other)]
             if owners:
                 raise UsageError(
-                    f"option {name!r} belongs to the backend {' or '.join(owners)}, not to {backend}"
+                    f"option {name!r} belongs to the backend {' or '.join(owners)}, not to {chosen.name}"
                 )
             raise UsageError(f"there is no option {name!r}; {did_you_mean(name, text_names | model_names)}")
-    return (
-        make(TextConfig, {name: value for name, value in options.items() if name in text_names}),
-        make(config, {name: value for name, value in options.items() if name in model_names}),
-    )
+    text_config = make(TextConfig, {name: options[name] for name in options if name in text_names})
+    model_config = make(config, {name: options[name] for name in options if name in model_names})
+    chosen.check(model_config)
+    return text_config, model_config
 
 
 def _names(backend: str) -> set[str]:
     return {f.name for f in dataclasses.fields(BACKENDS[backend].config)}
 
 
-def _choose_tokenizer(corpus: Corpus, config: TextConfig) -> tuple[type[Tokenizer], TextConfig]:
-    """Settle `auto`, and refuse options that the tokenizer does not have."""
-    if config.tokenizer == "auto":
-        config = dataclasses.replace(config, tokenizer=suitable_tokenizer(corpus))
-    kind: type[Tokenizer] = TOKENIZERS[config.tokenizer]
-    for f in dataclasses.fields(TextConfig):
-        if f.name != "tokenizer" and f.name not in kind.options and getattr(config, f.name) != f.default:
-            known = ", ".join(sorted(kind.options)) or "none"
-            raise UsageError(f"the tokenizer {config.tokenizer} has no option {f.name}; it has {known}")
-    if config.vocab is not None and (config.min_count > 1 or config.vocab_size is not None):
-        raise UsageError(
-            "vocab says which words there are; min_count and vocab_size cannot choose among them"
-        )
-    return kind, config
+def _given(kind: type[Tokenizer], specials: str, **paths: PathLike | None) -> dict[str, Corpus]:
+    """Read the texts to measure on once: what is wrong with them is an error now, not after the training."""
+    given = {
+        name: kind.reads(Corpus.from_paths(path), specials)
+        for name, path in paths.items()
+        if path is not None
+    }
+    for corpus in given.values():
+        for _ in corpus.blocks():
+            pass
+    return given
 
 
-def _given(path: PathLike, kind: type[Tokenizer], config: TextConfig) -> Corpus:
-    """Read a text to measure on once: what is wrong with it is an error now, not after the training."""
-    corpus = kind.reads(Corpus.from_paths(path), config.specials)
-    for _ in corpus.blocks():
-        pass
-    return corpus
+def _keep_given(record: Record, given: Mapping[str, Corpus]) -> None:
+    """Note where the texts to measure on are, or keep what came through a pipe and is gone afterwards."""
+    for name, corpus in given.items():
+        if all(source.lasting for source in corpus.sources):
+            record.splits[f"{name}_files"] = [os.path.abspath(source.name) for source in corpus.sources]
+        else:
+            record.held_out[f"{name}.txt"] = corpus
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
 
 
 def _what_is_held_out(lines: TrainingLines, wanted: float) -> str:

@@ -33,14 +33,18 @@ ORDER = 5
 # Run in a process of its own, so that the peak of its memory is that of the work; kernels are compiled beforehand.
 TRAIN = """
 import json, resource, sys, time, warnings
+from pathlib import Path
 import lmkit
 warnings.simplefilter("ignore")
-lmkit.train("the fox\\n" * 99, order=5, holdout=0)
+texts, output, options = json.loads(sys.argv[1])
+lmkit.train("the fox\\n" * 99, holdout=0, **options)
 began = time.perf_counter()
-model = lmkit.train(sys.argv[1], output=sys.argv[2], order=int(sys.argv[3]), tokenizer="word", holdout=0)
+model = lmkit.train(texts, output=output, holdout=0, tokenizer="word", **options)
 seconds = time.perf_counter() - began
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-print(json.dumps({"seconds": seconds, "gigabytes": peak, "ngrams": sum(model.trie.sizes())}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+lines = (Path(output) / "metrics.jsonl").read_text().splitlines()
+stages = {name: t for line in lines for name, t in json.loads(line)["seconds"].items()}
+print(json.dumps({"seconds": seconds, "megabytes": peak, "ngrams": sum(model.trie.sizes()), "stages": stages}))
 """
 
 
@@ -67,25 +71,55 @@ def read(path: Path) -> gzip.GzipFile:
 
 
 def sizes(text: Path, folder: Path) -> None:
-    """Text to a saved model that answers queries, over three sizes of text."""
+    """Text to a saved model that answers queries, over several sizes of text and bounds of memory."""
     print(f"\nText to a saved model, order {ORDER}\n")
-    print("| text | tokens | n-grams | seconds | tokens/s | peak memory | model |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| text | tokens | n-grams | seconds | tokens/s | peak memory | model |\n|---|---|---|---|---|---|---|"
+    )
+    stages = {}
     for megabytes in MEGABYTES:
         part = folder / f"part{megabytes}.txt"
         with text.open("rb") as source, part.open("wb") as target:
             target.writelines(lines_up_to(source, megabytes * 1_000_000))
-        model = folder / f"model{megabytes}"
-        command = [sys.executable, "-c", TRAIN, str(part), str(model), str(ORDER)]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        data = part.read_bytes()
-        tokens = len(data.split()) + data.count(b"\n")
-        size = (model / "model.safetensors").stat().st_size / 1e6
-        print(
-            f"| {len(data) / 1e6:.0f} MB | {tokens:,} | {found['ngrams']:,} | {found['seconds']:.2f} | "
-            f"{tokens / found['seconds']:,.0f} | {found['gigabytes']:.2f} GB | {size:,.0f} MB |",
-            flush=True,
-        )
+        stages = size_row(f"{megabytes} MB", [part], folder / f"model{megabytes}", folder)
+    size_row(f"{MEGABYTES[-1]} MB, --memory 512M", [part], folder / "bounded", folder, memory="512M")
+    same = (folder / "bounded/model.safetensors").read_bytes() == (
+        folder / f"model{MEGABYTES[-1]}/model.safetensors"
+    ).read_bytes()
+    copies = [folder / f"copy{i}.txt" for i in range(4)]
+    for copy in copies:
+        copy.symlink_to(part)
+    size_row(f"4 x {MEGABYTES[-1]} MB, --memory 4G", copies, folder / "copies", folder, memory="4G")
+    print(f"\nThe models with and without --memory 512M {'are' if same else 'ARE NOT'} the same bytes.")
+    print(
+        f"\nStages of {MEGABYTES[-1]} MB in memory: "
+        + ", ".join(f"{name} {t:.2f} s" for name, t in stages.items())
+    )
+    model = lmkit.load(folder / f"model{MEGABYTES[-1]}")
+    assert isinstance(model, lmkit.NgramModel)
+    began = time.perf_counter()
+    lmkit.write_arpa(model, folder / "model.arpa")
+    size = (folder / "model.arpa").stat().st_size / 1e6
+    print(f"Its ARPA file, {size:,.0f} MB: {time.perf_counter() - began:.1f} s more")
+
+
+def size_row(name: str, texts: list[Path], model: Path, folder: Path, **options: object) -> dict[str, float]:
+    """Train in a process of its own, print a row, and give the seconds of each stage."""
+    task = json.dumps(
+        [[str(text) for text in texts], str(model), {"order": ORDER, "temp": str(folder), **options}]
+    )
+    command = [sys.executable, "-c", TRAIN, task]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    tokens = sum(len(data.split()) + data.count(b"\n") for data in (text.read_bytes() for text in texts))
+    size = (model / "model.safetensors").stat().st_size / 1e6
+    print(
+        f"| {name} | {tokens:,} | {found['ngrams']:,} | {found['seconds']:.2f} | "
+        f"{tokens / found['seconds']:,.0f} | {found['megabytes']:,.0f} MB | {size:,.0f} MB |",
+        flush=True,
+    )
+    stages: dict[str, float] = found["stages"]
+    stages["saving"] = found["seconds"] - sum(stages.values())
+    return stages
 
 
 def lines_up_to(source: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from lmkit.version import __version__
 
 COMMANDS = {
     "train": "Train a model on text.",
+    "count": "Count the n-grams of a text, to train on later.",
     "ppl": "Measure the perplexity of a model.",
     "generate": "Write text with a model.",
     "export": "Write a model in a format of other tools.",
@@ -38,6 +40,13 @@ Examples:
 
 class _PipeIsGone(Exception):
     """Nobody reads our output any more."""
+
+
+class _StandardError(logging.Handler):
+    """What the library has to say beside its results."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
 
 
 class LazyGroup(click.Group):
@@ -85,6 +94,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", LmkitWarning)
+    log = logging.getLogger("lmkit")
+    log.setLevel(logging.INFO)
+    log.handlers = [_StandardError()]
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         code = _run(arguments, debug)

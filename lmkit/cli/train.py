@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shlex
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lmkit.cli.options import config_options
 from lmkit.config import NgramConfig, RnnConfig, RunConfig, TextConfig, make, options_of, read_toml
 
 EPILOG = """
@@ -20,6 +20,8 @@ Examples:
   lmkit train corpus.txt
   lmkit train books/ more.txt.gz --order 3 --prune 0,0,1 -o trigram
   zcat news.gz | lmkit train - --tokenizer char
+  lmkit train huge.txt.zst --memory 4G -o huge
+  lmkit train --counts monday/ tuesday/ -o week
   lmkit train train.txt --valid valid.txt --test test.txt --backend rnn --budget 30m -o rnn
 """
 SECTIONS = (
@@ -43,38 +45,12 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def config_options(function: Any) -> Any:
-    """Add a flag for each field of each config, none with a default of its own."""
-    for _, config in reversed(SECTIONS):
-        for f, hint in reversed(list(options_of(config))):
-            flag = f"--{f.name.replace('_', '-')}"
-            default = "" if f.default in (None, (), False) else f"  [{_shown(f)}]"
-            parameters: dict[str, Any] = {"default": None, "help": f.metadata["help"] + default}
-            if hint is bool:
-                flags = [flag] if f.default is False else [f"{flag}/--no-{flag[2:]}"]
-                function = click.option(*flags, is_flag=True, **parameters)(function)
-                continue
-            flags = ["-o", "-m", "--model", flag] if f.name == "output" else [flag]
-            parameters["metavar"] = "|".join(f.metadata["choices"]) or _metavar(hint)
-            function = click.option(*flags, f.name, **parameters)(function)
-    return function
-
-
-def _shown(f: dataclasses.Field[Any]) -> str:
-    return ",".join(f"{item:g}" for item in f.default) if isinstance(f.default, tuple) else str(f.default)
-
-
-def _metavar(hint: Any) -> str:
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return {int: "N", float: "X", str: "TEXT"}.get(kinds[0], "LIST")
-
-
 @click.command("train", cls=SectionedCommand, epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--config", "config_file", metavar="FILE.toml", help="options by name; flags go before them")
 @click.option("--json", "as_json", is_flag=True, help="print what was trained as one JSON object")
 @click.option("-q", "--quiet", is_flag=True, help="say nothing but warnings and errors")
-@config_options
+@config_options(*(config for _, config in SECTIONS))
 def command(
     files: tuple[str, ...], config_file: str | None, as_json: bool, quiet: bool, **given: Any
 ) -> None:
@@ -96,6 +72,8 @@ def command(
         if not quiet:
             click.echo(line, err=True)
 
+    if quiet:
+        logging.getLogger("lmkit").setLevel(logging.WARNING)
     train(files, **{**dataclasses.asdict(run), "output": path}, report=None if quiet else say, **options)
     if as_json:
         config = read_config(path)

@@ -8,8 +8,9 @@ Words may hold no white space, so a model of characters writes the space as U+25
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from lmkit.files import atomic_file
 from lmkit.ngram.kernels import writing
 from lmkit.ngram.model import NgramModel
 from lmkit.text.vocabulary import Vocabulary
+from lmkit.threads import chunks, in_order
 
 _BUFFER_BYTES = 1 << 24
 _NUMBERS = 48  # bytes that two numbers and the separators take at most
@@ -37,15 +39,7 @@ def write_arpa(model: NgramModel, path: str | os.PathLike[str]) -> None:
     Raises:
         ResourceError: the file cannot be written.
     """
-
-    path = Path(path)
-
-    def opener(target: Path) -> object:
-        import gzip
-
-        return gzip.open(target, "wb", compresslevel=6) if path.suffix == ".gz" else target.open("wb")
-
-    with atomic_file(path, opener) as file:
+    with atomic_file(Path(path)) as file:
         for piece in arpa_pieces(model):
             file.write(piece)
 
@@ -53,24 +47,39 @@ def write_arpa(model: NgramModel, path: str | os.PathLike[str]) -> None:
 def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
     """Give the bytes of an ARPA file, piece by piece."""
     trie = model.trie
-    vocab = printable(model.tokenizer.vocab)
-    names = np.frombuffer(vocab.data, np.uint8)
-    longest = int(np.diff(vocab.offsets).max())
     sizes = "".join(f"ngram {n}={size}\n" for n, size in enumerate(trie.sizes(), start=1))
     yield f"\\data\\\n{sizes}".encode()
     for order in range(1, trie.order + 1):
         yield f"\n\\{order}-grams:\n".encode()
-        cursor = np.array([trie.level[k] for k in range(order)], np.int64)
-        per_line = order * longest + _NUMBERS
-        step = max(_BUFFER_BYTES // per_line, 1)
-        out = np.empty(step * per_line, np.uint8)
-        for begin in range(int(trie.level[order - 1]), int(trie.level[order]), step):
-            end = min(begin + step, int(trie.level[order]))
-            written = writing.write_arpa_lines(
-                begin, end, order, cursor, *trie.columns, trie.level[-2], names, vocab.offsets, out
-            )  # fmt: skip
-            yield out[:written].tobytes()
+        yield from ngram_lines(
+            writing.write_arpa_lines, trie.columns, trie.level, order, model.tokenizer.vocab
+        )
     yield b"\n\\end\\\n"
+
+
+def ngram_lines(
+    kernel: Callable[..., int], columns: Sequence[Any], level: np.ndarray, order: int, vocab: Vocabulary
+) -> Iterator[bytes]:
+    """Write the n-grams of one order, a line each, on all cores.
+
+    Args:
+        kernel: called as kernel(begin, end, order, level, *columns, names, offsets, out), see `kernels.writing`.
+        columns: what is known of each n-gram.
+        level: where each order begins.
+        order: which.
+        vocab: the words.
+    """
+    shown = printable(vocab)
+    names = np.frombuffer(shown.data, np.uint8)
+    per_line = order * int(np.diff(shown.offsets).max()) + _NUMBERS
+
+    def write(nodes: tuple[int, int]) -> bytes:
+        begin, end = nodes
+        out = np.empty((end - begin) * per_line, np.uint8)
+        return out[: kernel(begin, end, order, level, *columns, names, shown.offsets, out)].tobytes()
+
+    step = max(_BUFFER_BYTES // per_line, 1)
+    return in_order(write, chunks(int(level[order - 1]), int(level[order]), step))
 
 
 def printable(vocab: Vocabulary) -> Vocabulary:
@@ -79,3 +88,9 @@ def printable(vocab: Vocabulary) -> Vocabulary:
         return vocab
     table = str.maketrans(_ESCAPES)
     return Vocabulary("".join(f"{token.translate(table)}\n" for token in vocab.tokens).encode())
+
+
+def unprintable(vocab: Vocabulary) -> Vocabulary:
+    """Give a vocabulary whose tokens are what `printable` wrote them for."""
+    meant = {mark: token for token, mark in _ESCAPES.items()}
+    return Vocabulary("".join(f"{meant.get(token, token)}\n" for token in vocab.tokens).encode())

@@ -15,6 +15,8 @@ from itertools import pairwise
 import numpy as np
 
 from lmkit.errors import LmkitWarning, UsageError
+from lmkit.scratch import release
+from lmkit.threads import chunks
 
 
 def discounts(adjusted: np.ndarray) -> np.ndarray | None:
@@ -28,7 +30,11 @@ def discounts(adjusted: np.ndarray) -> np.ndarray | None:
     >>> discounts(np.repeat([1, 2, 3, 4], [40, 20, 10, 5])).tolist()
     [0.0, 0.5, 1.25, 2.0]
     """
-    n = np.bincount(adjusted[adjusted <= 4], minlength=5).astype(np.float64)
+    n = np.zeros(5)
+    for begin, end in chunks(0, len(adjusted)):
+        some = adjusted[begin:end]
+        n += np.bincount(some[some <= 4], minlength=5)
+        release(adjusted)
     if not n[1:4].all():
         return None
     k = np.arange(1, 4)

@@ -12,12 +12,17 @@ adjusted counts throughout; in both the reference differs in a way that its user
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
+from lmkit.ngram.continuations import Continuations, suffix_ranges
 from lmkit.ngram.counting import Counts
 from lmkit.ngram.discounts import discounts_by_order
 from lmkit.ngram.kernels import estimation
 from lmkit.ngram.trie import Trie
+from lmkit.scratch import Scratch, release
 from lmkit.text.vocabulary import BOS, UNK
 from lmkit.threads import chunks, in_threads
 
@@ -25,51 +30,53 @@ FLOOR = -99.0  # log10 of nothing, as ARPA files write it
 
 
 def estimate(
-    counts: Counts, kept: np.ndarray, *, interpolate_unigrams: bool, fallback: tuple[float, ...]
+    counts: Counts,
+    continued: Continuations,
+    kept: np.ndarray,
+    *,
+    interpolate_unigrams: bool,
+    fallback: tuple[float, ...],
+    scratch: Scratch,
 ) -> Trie:
     """Give the model of some counts.
 
     Args:
         counts: The n-grams, also those that are to be removed: they count in every sum.
+        continued: Their suffixes and adjusted counts.
         kept: (nodes,) bool, which n-grams stay.
         interpolate_unigrams: Whether unigrams are mixed with the uniform distribution; if not, what is set free
             goes to `<unk>`.
         fallback: See `discounts_by_order`.
+        scratch: Where large arrays are.
     """
-    level, adjusted = counts.level, counts.adjusted
-    contexts, vocab_size = int(level[-2]), int(level[1])
+    level, first, suffix, adjusted = counts.level, counts.first, continued.suffix, continued.adjusted
+    vocab_size = int(level[1])
     discounts = discounts_by_order(adjusted, level, fallback)
-    probability = np.empty(int(level[-1]), np.float32)  # (nodes,)
-    gamma = np.empty(contexts, np.float32)
+    probability = scratch.empty(int(level[-1]), np.float32)  # (nodes,)
+    gamma = scratch.empty(int(level[-2]), np.float32)  # (contexts,)
     probability[:vocab_size] = _unigrams(
         adjusted[:vocab_size], kept[:vocab_size], discounts[0], interpolate_unigrams
     )
-    all_kept = bool(kept.all())
-
-    def smooth(piece: tuple[int, int, int]) -> None:
-        n, begin, end = piece
-        estimation.smooth_contexts(
-            begin,
-            end,
-            counts.first,
-            adjusted,
-            kept,
-            all_kept,
-            discounts[n - 1],
-            counts.suffix,
-            probability,
-            gamma,
-        )
-
+    all_kept = all(piece.all() for piece in scratch.pieces(kept))
     for n in range(2, counts.order + 1):  # each order needs the one below
-        pieces = chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18)
-        in_threads(smooth, [(n, begin, end) for begin, end in pieces])
+        for low, high in suffix_ranges(counts, n, room=scratch.room):
+            smooth = partial(
+                _smooth, low=low, high=high, first=first, adjusted=adjusted, kept=kept, all_kept=all_kept,
+                discount=discounts[n - 1], suffix=suffix, probability=probability, gamma=gamma,
+            )  # fmt: skip
+            in_threads(smooth, chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18))
+            release(probability)
     probability[BOS] = 1.0  # never predicted; ARPA files give it probability one
-    pieces = chunks(0, len(probability))
-    in_threads(_to_log10, [values[begin:end] for values in (probability, gamma) for begin, end in pieces])
-    return Trie(
-        level=level, word=counts.word, log10_prob=probability, log10_backoff=gamma, first=counts.first
-    )
+    parts = [values[begin:end] for values in (probability, gamma) for begin, end in chunks(0, len(values))]
+    in_threads(_to_log10, parts)
+    return Trie(level=level, word=counts.word, log10_prob=probability, log10_backoff=gamma, first=first)
+
+
+def _smooth(contexts: tuple[int, int], **arrays: Any) -> None:
+    estimation.smooth_contexts(*contexts, **arrays)
+    some, extensions = slice(*contexts), slice(*arrays["first"][list(contexts)])
+    release(*(arrays[name][some] for name in ("first", "suffix", "gamma")))
+    release(*(arrays[name][extensions] for name in ("adjusted", "kept", "suffix", "probability")))
 
 
 def _unigrams(adjusted: np.ndarray, kept: np.ndarray, discount: np.ndarray, interpolate: bool) -> np.ndarray:
@@ -88,3 +95,4 @@ def _to_log10(values: np.ndarray) -> None:
     """Replace numbers by their logarithms, at most 0 and at least `FLOOR`: in float64, numpy's vectorised log."""
     with np.errstate(divide="ignore"):
         values[:] = np.clip(np.log(values, dtype=np.float64) / np.log(10.0), FLOOR, 0.0)
+    release(values)

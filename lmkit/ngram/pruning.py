@@ -9,8 +9,11 @@ import numpy as np
 
 from lmkit.errors import UsageError
 from lmkit.ngram.counting import Counts
-from lmkit.ngram.kernels import estimation
+from lmkit.ngram.kernels import counting, estimation
+from lmkit.ngram.trie import Trie
+from lmkit.scratch import Scratch, release
 from lmkit.text.vocabulary import SPECIALS
+from lmkit.threads import chunks
 
 
 def check_thresholds(prune: tuple[int, ...], order: int) -> tuple[int, ...]:
@@ -27,24 +30,57 @@ def check_thresholds(prune: tuple[int, ...], order: int) -> tuple[int, ...]:
     return thresholds
 
 
-def keep(counts: Counts, *, thresholds: tuple[int, ...], allowed: np.ndarray | None) -> np.ndarray:
+def keep(
+    counts: Counts, *, thresholds: tuple[int, ...], allowed: np.ndarray | None, scratch: Scratch
+) -> np.ndarray:
     """Mark the n-grams that stay (nodes,) bool.
 
     Args:
         counts: All n-grams.
         thresholds: For each order the raw count up to which n-grams go.
         allowed: (V,) bool; n-grams with any other word go. None allows all.
+        scratch: Where large arrays are.
     """
-    kept = np.ones(len(counts.word), bool)
+    kept = scratch.empty(len(counts.word), np.bool_)
     for n, threshold in enumerate(thresholds, start=1):
-        if threshold:
-            kept[counts.level[n - 1] : counts.level[n]] = (
-                counts.count[counts.level[n - 1] : counts.level[n]] > threshold
-            )
-    if allowed is not None:
-        kept &= allowed[counts.word]
+        for begin, end in chunks(int(counts.level[n - 1]), int(counts.level[n])):
+            kept[begin:end] = counts.count[begin:end] > threshold if threshold else True
+            if allowed is not None:
+                kept[begin:end] &= allowed[counts.word[begin:end]]
+            release(counts.count, counts.word, kept)
     kept[: len(SPECIALS)] = True
     for n in range(2, counts.order + 1):  # an n-gram goes with its context
-        begin, end = counts.level[n - 2], counts.level[n - 1]
-        estimation.drop_orphans(begin, end, counts.first, kept)
+        for begin, end in chunks(int(counts.level[n - 2]), int(counts.level[n - 1])):
+            estimation.drop_orphans(begin, end, counts.first, kept)
+            release(counts.first, kept)
     return kept
+
+
+def compact(trie: Trie, kept: np.ndarray, *, scratch: Scratch) -> Trie:
+    """Give the trie of the nodes marked in `kept` (nodes,); words are numbered anew without the gaps."""
+    if all(piece.all() for piece in scratch.pieces(kept)):
+        return trie
+    before = scratch.empty(len(kept) + 1, np.uint32)  # how many kept nodes stand before each
+    before[0] = total = np.uint32(0)
+    for begin, end in chunks(0, len(kept)):
+        before[begin + 1 : end + 1] = kept[begin:end]
+        total = counting.accumulate(before[begin + 1 : end + 1], total)
+        release(before, kept)
+
+    def chosen(values: np.ndarray, renumber: np.ndarray | None = None, spare: int = 0) -> np.ndarray:
+        out = scratch.empty(int(before[len(values)]) + spare, values.dtype.type)
+        for begin, end in chunks(0, len(values)):
+            some = values[begin:end][kept[begin:end]]
+            out[before[begin] : before[end]] = some if renumber is None else renumber[some]
+            release(values, kept, before, out)
+        return out
+
+    first = chosen(trie.first[:-1], before, spare=1)
+    first[-1] = before[trie.first[-1]]
+    return Trie(
+        level=before[trie.level].astype(np.int64),
+        word=chosen(trie.word, before),
+        log10_prob=chosen(trie.log10_prob),
+        log10_backoff=chosen(trie.log10_backoff),
+        first=first,
+    )

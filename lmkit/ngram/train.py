@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lmkit.config import NgramConfig
+from lmkit.config import NgramConfig, TextConfig
 from lmkit.errors import LmkitWarning
-from lmkit.ngram.counting import count_ngrams
+from lmkit.ngram.continuations import continuations
+from lmkit.ngram.counting import Counts, count_ngrams
+from lmkit.ngram.counts import TextCounts, join
 from lmkit.ngram.discounts import check_fallback
+from lmkit.ngram.external_sort import SortedRun, merge, runs_of_text
 from lmkit.ngram.kneser_ney import estimate
 from lmkit.ngram.model import NgramModel
-from lmkit.ngram.pruning import check_thresholds, keep
+from lmkit.ngram.pruning import check_thresholds, compact, keep
+from lmkit.ngram.suffix_sort import SortedWindows, sort_suffixes, with_line_starts
+from lmkit.progress import Progress
+from lmkit.scratch import Scratch
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import SPECIALS, read_word_list
+
+_STAGES = ["sorting", "merging", "counting", "linking", "estimating"]
 
 
 def check(config: NgramConfig) -> tuple[int, ...]:
@@ -64,26 +72,123 @@ def train(
         UsageError: options contradict each other.
         ResourceError: the text has too many tokens.
     """
+    scratch = Scratch.of(config)
+    with Progress(_STAGES, show=report is not None, amount=len(ids)) as progress:
+        if scratch.bounded:
+            windows: SortedWindows = merged_windows(ids, tokenizer, config, scratch, progress)
+        else:
+            progress.stage("sorting")
+            stream = with_line_starts(ids, scratch=scratch)
+            windows = sort_suffixes(stream, order=config.order, vocab_size=len(tokenizer.vocab))
+            del stream
+        progress.stage("counting")
+        counts = count_ngrams(windows, scratch=scratch)
+        del windows
+        model = _estimated(counts, tokenizer, config, scratch, progress)
+    return _reported(model, progress, report, log)
+
+
+def train_on_counts(
+    parts: Sequence[TextCounts],
+    *,
+    options: TextConfig,
+    config: NgramConfig,
+    report: Callable[[str], None] | None = None,
+    log: Callable[[dict[str, Any]], None] = lambda entry: None,
+) -> NgramModel:
+    """Estimate the model of several texts from their counts: the one that the joined text would give.
+
+    Args:
+        parts: The counts of each.
+        options: Which words are to be kept.
+        config, report, log: See `train`.
+
+    Raises:
+        UsageError: options contradict each other, or the counts do not go together.
+        InputError: the counts are not complete.
+        ResourceError: there are too many tokens.
+    """
+    scratch = Scratch.of(config)
+    with Progress(_STAGES, show=report is not None) as progress:
+        progress.stage("merging")
+        tokenizer, windows = join(
+            parts, order=config.order, options=options, scratch=scratch, watch=progress.over
+        )
+        progress.stage("counting")
+        counts = count_ngrams(windows, scratch=scratch)
+        del windows
+        model = _estimated(counts, tokenizer, config, scratch, progress)
+    return _reported(model, progress, report, log)
+
+
+def merged_windows(
+    ids: np.ndarray, tokenizer: Tokenizer, config: NgramConfig, scratch: Scratch, progress: Progress
+) -> SortedRun:
+    """Sort the windows of a text in runs, as many tokens at a time as memory allows, and merge the runs."""
+    vocab_size = len(tokenizer.vocab)
+    scratch.check_disk(len(ids) * _disk_bytes(config.order))
+    progress.stage("sorting")
+    stream = with_line_starts(ids, scratch=scratch)
+    runs = runs_of_text(
+        stream, order=config.order, vocab_size=vocab_size, scratch=scratch, watch=progress.over
+    )
+    del stream
+    progress.stage("merging")
+    return merge(runs, vocab_size=vocab_size, scratch=scratch, watch=progress.over)
+
+
+def _disk_bytes(order: int) -> int:
+    """Give about how many bytes of disk a token takes: in the text, in runs, merged, and as nodes of the trie."""
+    window, node = 4 * order + 4, 30
+    return 4 + 2 * window + 2 + node * (1 + (order - 1) * 3 // 5)
+
+
+def _estimated(
+    counts: Counts,
+    tokenizer: Tokenizer,
+    config: NgramConfig,
+    scratch: Scratch,
+    progress: Progress,
+) -> NgramModel:
+    """Estimate the model of some counts; see `train`."""
     thresholds = check(config)
     allowed = None if config.limit_vocab is None else _allowed(Path(config.limit_vocab), tokenizer)
-    counts = count_ngrams(ids, order=config.order, vocab_size=len(tokenizer.vocab))
-    kept = keep(counts, thresholds=thresholds, allowed=allowed)
+    kept = keep(counts, thresholds=thresholds, allowed=allowed, scratch=scratch)
     if tokenizer.unk == "none":  # such a tokenizer's vocabulary is fixed
         kept[: len(tokenizer.vocab)] = True
+    progress.stage("linking")
+    continued = continuations(counts, scratch=scratch)
+    progress.stage("estimating")
     trie = estimate(
-        counts, kept, interpolate_unigrams=config.interpolate_unigrams, fallback=config.discount_fallback
+        counts,
+        continued,
+        kept,
+        interpolate_unigrams=config.interpolate_unigrams,
+        fallback=config.discount_fallback,
+        scratch=scratch,
     )
     unigrams = kept[: len(tokenizer.vocab)]
     if not unigrams.all():
         tokenizer = tokenizer.restrict(unigrams)
-    trie = trie.compact(kept).trim()
+    trie = compact(trie, kept, scratch=scratch).trim()
     if trie.order < config.order:
         warnings.warn(
             f"no n-gram of order {trie.order + 1} is left (short lines, or pruned): the model has order {trie.order}",
             LmkitWarning,
             stacklevel=2,
         )
-    log({"ngrams": trie.sizes()})
-    if report:
-        report("n-grams by order: " + " ".join(f"{size:,}" for size in trie.sizes()))
     return NgramModel(tokenizer=tokenizer, trie=trie)
+
+
+def _reported(
+    model: NgramModel,
+    progress: Progress,
+    report: Callable[[str], None] | None,
+    log: Callable[[dict[str, Any]], None],
+) -> NgramModel:
+    """Say what came of a training."""
+    sizes = model.trie.sizes()
+    log({"ngrams": sizes, "seconds": progress.seconds})
+    if report:
+        report("n-grams by order: " + " ".join(f"{size:,}" for size in sizes))
+    return model

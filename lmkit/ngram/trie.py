@@ -44,20 +44,6 @@ class Trie(Queries):
         """Give the columns, which are the arrays as they are."""
         return self.word, self.log10_prob, self.log10_backoff, self.first
 
-    def compact(self, kept: np.ndarray) -> Trie:
-        """Give the trie of the nodes marked in `kept` (nodes,); words are numbered anew without the gaps."""
-        if kept.all():
-            return self
-        before = np.concatenate([[0], np.cumsum(kept)])  # how many kept nodes stand before each
-        contexts = kept[: len(self.log10_backoff)]
-        return Trie(
-            level=before[self.level],
-            word=before[self.word[kept]].astype(np.int32),
-            log10_prob=self.log10_prob[kept],
-            log10_backoff=self.log10_backoff[contexts],
-            first=np.append(before[self.first[:-1][contexts]], before[self.first[-1]]).astype(np.uint32),
-        )
-
     def trim(self) -> Trie:
         """Give the trie without the highest orders if they are empty."""
         order = max(n for n in range(1, self.order + 1) if n == 1 or self.level[n] > self.level[n - 1])

@@ -44,7 +44,7 @@ def train(
     Raises:
         UsageError: an option cannot be.
         ResourceError: the device is not there.
-        DivergedError: the loss stays non-finite.
+        DivergedError: the loss stays non-finite, or worse than guessing.
         Stopped: the user or the system ended it; it carries the model.
     """
     device = choose(config.device)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lmkit.config import TextConfig
+from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import EOS, UNK, Vocabulary
@@ -34,10 +35,12 @@ class ByteTokenizer(Tokenizer):
         self.vocab = Vocabulary.from_tokens(f"<0x{byte:02X}>" for byte in _BYTES)
 
     @classmethod
-    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+    def learn(
+        cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
         """There is nothing to learn."""
         tokenizer = cls()
-        return tokenizer, tokenizer.encode_corpus(corpus)
+        return tokenizer, tokenizer.encode_corpus(corpus, scratch=scratch)
 
     def encode(self, text: str) -> np.ndarray:
         """Give the ids of one line's UTF-8 bytes."""

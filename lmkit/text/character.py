@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from lmkit.config import TextConfig
+from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus
-from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import EOS, UNK, Vocabulary, read_word_list
+from lmkit.text.tokenizer import Tokenizer, joint_counts
+from lmkit.text.vocabulary import EOS, UNK, Vocabulary, most_frequent, read_word_list
 
 _CODE_POINTS = 0x110000
 _NEWLINE = 10
@@ -38,20 +39,31 @@ class CharTokenizer(Tokenizer):
         self._table[_NEWLINE] = EOS
 
     @classmethod
-    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+    def learn(
+        cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
         """Count the characters, then encode: two passes over the text."""
-        if options.vocab is not None:
-            characters = list(dict.fromkeys("".join(read_word_list(Path(options.vocab))) + " "))
-        else:
-            counts = np.zeros(_CODE_POINTS, np.int64)
+        counts = np.zeros(_CODE_POINTS, np.int64)
+        if options.vocab is None:
             for block in corpus.blocks():
                 counts += np.bincount(_points(block.decode()), minlength=_CODE_POINTS)
             counts[_NEWLINE] = 0
-            order = np.argsort(-counts, kind="stable")
-            order = order[counts[order] >= max(options.min_count, 1)][: options.vocab_size]
-            characters = [chr(point) for point in order]
-        tokenizer = cls(vocab=Vocabulary.from_tokens(characters))
-        return tokenizer, tokenizer.encode_corpus(corpus)
+        points = np.flatnonzero(counts)
+        found = cls(vocab=Vocabulary.from_tokens(map(chr, points.tolist())))
+        tokenizer = cls.join(
+            [(found, np.concatenate([np.zeros(3, np.int64), counts[points]]))], options=options
+        )
+        return tokenizer, tokenizer.encode_corpus(corpus, scratch=scratch)
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Self, np.ndarray]], *, options: TextConfig) -> Self:
+        """Add the counts of each character, and keep the most frequent ones."""
+        if options.vocab is not None:
+            words = read_word_list(Path(options.vocab))
+            return cls(vocab=Vocabulary.from_tokens(dict.fromkeys("".join(words) + " ")))
+        characters, counts = joint_counts(parts)
+        kept = most_frequent(characters, counts, min_count=options.min_count, vocab_size=options.vocab_size)
+        return cls(vocab=Vocabulary.from_tokens([characters[i] for i in kept.tolist()]))
 
     def encode(self, text: str) -> np.ndarray:
         """Give the ids of one line's characters."""

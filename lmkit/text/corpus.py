@@ -19,7 +19,7 @@ from pathlib import Path
 from lmkit.errors import InputError, UsageError
 from lmkit.text.sources import Source, decompressed, named_sources
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 21
 NEWLINE = b"\n"
 _BOM = b"\xef\xbb\xbf"
 _SPECIAL = re.compile(rb"(?<![^\0\t\n\r ])</?s>(?![^\0\t\n\r ])")
@@ -86,6 +86,13 @@ class Corpus:
                 return cls.from_text(text_or_path)
         return cls.from_paths(text_or_path)
 
+    @classmethod
+    def to_learn_from(cls, text_or_path: str | PathLike | Iterable[PathLike] | Corpus) -> Corpus:
+        """Make a corpus as `of` does, but take a string of one line for a file's name: it teaches little."""
+        if isinstance(text_or_path, str) and "\n" not in text_or_path:
+            return cls.from_paths(text_or_path)
+        return cls.of(text_or_path)
+
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Give the text as blocks of whole lines, normalised by the rules above, each of about `size` bytes.
 
@@ -104,11 +111,6 @@ class Corpus:
         if empty:
             names = ", ".join(source.name for source in self.sources)
             raise InputError(f"{names}: empty (0 bytes); there is nothing to read")
-
-    def lines(self) -> Iterator[str]:
-        """Give the lines as strings, without their ends."""
-        for block in self.blocks():
-            yield from block.decode("utf-8").split("\n")[:-1]
 
 
 def _exists(name: str) -> bool:

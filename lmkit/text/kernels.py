@@ -14,7 +14,7 @@ FNV_PRIME = np.uint64(0x100000001B3)
 
 
 @compiled
-def mix(value):  # type: ignore[no-untyped-def]
+def mix(value):
     """Spread every bit of a 64-bit number over all others (the finaliser of MurmurHash3)."""
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
@@ -24,7 +24,7 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
+def hash_lines(data, hashes, ends):
     """Hash each line of `data` (FNV-1a, mixed) into `hashes`, its end (exclusive) into `ends`; give their number."""
     count = 0
     value = FNV_OFFSET
@@ -41,7 +41,7 @@ def hash_lines(data, hashes, ends):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
+def insert_words(table, hashes, first, last):
     """Put the words `first` to `last` (exclusive), known by their hashes, into an open-addressing table."""
     mask = np.uint64(len(table) - 1)
     for word in range(first, last):
@@ -52,7 +52,7 @@ def insert_words(table, hashes, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
+def hash_words(data, offsets, hashes, first):
     """Hash the words `first` and later of a vocabulary: word i is data[offsets[i] : offsets[i + 1] - 1]."""
     for word in range(first, len(offsets) - 1):
         value = FNV_OFFSET
@@ -62,11 +62,12 @@ def hash_words(data, offsets, hashes, first):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):  # type: ignore[no-untyped-def]
+def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):
     """Turn bytes into word ids, from `position` on, one `</s>` (2) at each line end.
 
     NUL, TAB, LF, CR and SPACE separate words. A word not in the table gets the next id when `grow` is set and
-    the id `oov` otherwise. A literal <s> or </s> is dropped (special = 1), unknown (2), or stops the loop (0).
+    the id `oov` otherwise. A literal <s> or </s> stops the loop (special = 0), is
+    dropped (1), unknown (2) or kept (3).
 
     Args:
         data: (n,) uint8, whole lines.
@@ -124,7 +125,7 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
                     break
             slot = (slot + np.uint64(1)) & mask
             word = table[slot]
-        if word == 1 or word == 2:
+        if (word == 1 or word == 2) and special < 3:
             if special == 0:
                 return start, written, size, 2
             if special == 2:
@@ -156,7 +157,7 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
 
 
 @compiled
-def count_text(data):  # type: ignore[no-untyped-def]
+def count_text(data):
     """Count the lines, words and characters of UTF-8 text (n,) that ends in a line end.
 
     Here every white space of ASCII separates words, as in `wc -w`.
@@ -175,7 +176,7 @@ def count_text(data):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def tally(ids, logprobs):  # type: ignore[no-untyped-def]
+def tally(ids, logprobs):
     """Give the sum of log p (T,), that of the unknown tokens, whose id is below 0, and how many these are."""
     total = unknown = 0.0
     count = 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from lmkit.errors import InputError, UsageError, missing_package
+from lmkit.files import disk_error
 
 
 @dataclass
@@ -37,7 +38,7 @@ def named_sources(name: str) -> Iterator[Source]:
         UsageError: there is nothing of that name.
     """
     if name == "-":
-        yield Source("<stdin>", _Spool(_stdin), lasting=False)
+        yield Source("<stdin>", _Once(_stdin), lasting=False)
         return
     path = Path(name)
     if path.is_dir():
@@ -54,7 +55,7 @@ def named_sources(name: str) -> Iterator[Source]:
     for file in files:
         shown = os.fsencode(file).decode("utf-8", "backslashreplace")  # a name need not be text
         regular = stat.S_ISREG(file.stat().st_mode) if file.exists() else True
-        yield Source(shown, _File(file) if regular else _Spool(_File(file)), lasting=regular)
+        yield Source(shown, _File(file) if regular else _Once(_File(file)), lasting=regular)
 
 
 class _File:
@@ -78,27 +79,50 @@ class _File:
         return file
 
 
-class _Spool:
-    """Keeps what can be read only once in a temporary file."""
+class Spool:
+    """Bytes kept in a temporary file, which can be opened again and again."""
 
-    def __init__(self, opener: Callable[[], IO[bytes]]) -> None:
-        self.opener = opener
-        self.spool: IO[bytes] | None = None
+    def __init__(self) -> None:
+        self.size = 0
+        self._file = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115  (see __del__)
+
+    def add(self, data: bytes) -> None:
+        """Put bytes behind the others.
+
+        Raises:
+            ResourceError: the disk is full.
+        """
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise disk_error(error, Path(tempfile.gettempdir())) from error
+        self.size += len(data)
 
     def __call__(self) -> IO[bytes]:
-        if self.spool is None:
-            self.spool = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115  (see __del__)
-            with self.opener() as stream:
-                while chunk := stream.read(1 << 20):
-                    self.spool.write(chunk)
-            self.spool.flush()
-        copy = os.fdopen(os.dup(self.spool.fileno()), "rb")
+        """Open them, from the beginning."""
+        copy = os.fdopen(os.dup(self._file.fileno()), "rb")
         copy.seek(0)
         return copy
 
     def __del__(self) -> None:
-        if self.spool is not None:
-            self.spool.close()
+        self._file.close()
+
+
+class _Once:
+    """Keeps what can be read only once, as soon as it is asked for."""
+
+    def __init__(self, opener: Callable[[], IO[bytes]]) -> None:
+        self.opener = opener
+        self.spool: Spool | None = None
+
+    def __call__(self) -> IO[bytes]:
+        if self.spool is None:
+            self.spool = Spool()
+            with self.opener() as stream:
+                while chunk := stream.read(1 << 20):
+                    self.spool.add(chunk)
+        return self.spool()
 
 
 def _stdin() -> IO[bytes]:

@@ -6,18 +6,36 @@ other, and nothing has to be remembered. Blank lines stay in training: there is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from lmkit.errors import UsageError
 from lmkit.text.corpus import BLOCK_BYTES, Corpus
-from lmkit.text.sources import Source
+from lmkit.text.sources import Source, Spool
 
 HOLDOUT = 0.1
 MIN_LINES = 100  # with fewer there is too little to measure on, and every line is for training
+
+
+class HeldOutLines:
+    """Lines put aside, on disk: a tenth of a text that does not fit into memory may not fit either."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self.count = 0
+        self.raw = raw
+        self._spool = Spool()
+
+    def add(self, part: bytes) -> None:
+        """Put whole lines behind the others."""
+        if part:
+            self.count += part.count(b"\n")
+            self._spool.add(part)
+
+    def corpus(self, name: str) -> Corpus:
+        """Give them as a text, named for messages."""
+        return Corpus([Source(name, self._spool, lasting=False)], raw=self.raw)
 
 
 class TrainingLines(Corpus):
@@ -28,7 +46,13 @@ class TrainingLines(Corpus):
     """
 
     def __init__(
-        self, corpus: Corpus, *, holdout: float = HOLDOUT, valid: bool = True, test: bool = True
+        self,
+        corpus: Corpus,
+        *,
+        holdout: float = HOLDOUT,
+        valid: bool = True,
+        test: bool = True,
+        watch: Callable[[int], None] = lambda size: None,
     ) -> None:
         """Decide whether the corpus is large enough to be split.
 
@@ -36,6 +60,7 @@ class TrainingLines(Corpus):
             corpus: All lines.
             holdout: The share of them to hold out, half for validation and half for test.
             valid, test: Whether to hold out that half; if not, its lines are for training too.
+            watch: Is told the size of every block that is read.
 
         Raises:
             UsageError: `holdout` is not a share below one.
@@ -46,8 +71,9 @@ class TrainingLines(Corpus):
         self.corpus = corpus
         self.holdout = holdout
         self.halves = (valid, test)
+        self.watch = watch
         self.lines_read = 0
-        self.valid = self.test = b""
+        self.valid, self.test = HeldOutLines(raw=self.raw), HeldOutLines(raw=self.raw)
         if holdout and not self._is_large_enough():
             self.holdout = 0.0
 
@@ -65,18 +91,18 @@ class TrainingLines(Corpus):
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Give the training lines, and gather the others."""
         self.lines_read = 0
-        valid, test = [], []
+        self.valid, self.test = HeldOutLines(raw=self.raw), HeldOutLines(raw=self.raw)
         for block in self.corpus.blocks(size):
             self.lines_read += block.count(b"\n")
+            self.watch(len(block))
             if not self.holdout:
                 yield block
                 continue
             train_part, valid_part, test_part = self._split(block)
-            valid.append(valid_part)
-            test.append(test_part)
+            self.valid.add(valid_part)
+            self.test.add(test_part)
             if train_part:
                 yield train_part
-        self.valid, self.test = b"".join(valid), b"".join(test)
 
     def _split(self, block: bytes) -> tuple[bytes, bytes, bytes]:
         from lmkit.text import kernels
@@ -103,13 +129,6 @@ class TrainingLines(Corpus):
             "sources": [source.name for source in self.sources],
             "holdout": self.holdout,
             "lines": self.lines_read,
-            "valid_lines": self.valid.count(b"\n"),
-            "test_lines": self.test.count(b"\n"),
+            "valid_lines": self.valid.count,
+            "test_lines": self.test.count,
         }
-
-
-def bytes_corpus(path: Path | str, data: bytes, *, raw: bool = False) -> Corpus:
-    """Make a corpus of bytes in memory, named for messages."""
-    import io
-
-    return Corpus([Source(str(path), lambda: io.BytesIO(data))], raw=raw)

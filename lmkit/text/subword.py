@@ -13,6 +13,7 @@ import numpy as np
 
 from lmkit.config import TextConfig
 from lmkit.errors import ModelFormatError, missing_package
+from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import EOS, SPECIALS, UNK, Vocabulary
@@ -39,7 +40,9 @@ class BpeTokenizer(Tokenizer):
         self.vocab = Vocabulary.from_tokens(token for token, _ in entries[len(SPECIALS) :])
 
     @classmethod
-    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+    def learn(
+        cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
         """Learn the merges on the first 64 MB, then encode everything."""
         library = _library()
         model = library.Tokenizer(library.models.BPE())
@@ -62,7 +65,7 @@ class BpeTokenizer(Tokenizer):
 
         model.train_from_iterator(sample(), trainer)
         tokenizer = cls(model=_plain(model))
-        return tokenizer, tokenizer.encode_corpus(corpus)
+        return tokenizer, tokenizer.encode_corpus(corpus, scratch=scratch)
 
     def encode(self, text: str) -> np.ndarray:
         """Give the ids of one line."""

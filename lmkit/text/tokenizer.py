@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,8 +14,9 @@ from lmkit.config import TextConfig
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import read_json, write_json
 from lmkit.registry import Registry
+from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus
-from lmkit.text.vocabulary import EOS, UNK, Vocabulary
+from lmkit.text.vocabulary import EOS, SPECIALS, UNK, Vocabulary
 
 TOKENIZERS = Registry(
     "lmkit.tokenizers",
@@ -57,8 +59,31 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
-        """Learn a vocabulary from a text, and give the text's ids (T,) as `encode_corpus` would."""
+    def learn(
+        cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
+        """Learn a vocabulary from a text, and give the text's ids (T,) int32 as `encode_corpus` would."""
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Self, np.ndarray]], *, options: TextConfig) -> Self:
+        """Give the tokenizer that would have been learnt from several texts joined.
+
+        Args:
+            parts: for each text its tokenizer, and how often each token occurs (V,).
+            options: what is to be kept.
+
+        Raises:
+            UsageError: this kind cannot, because what it learns is more than a list of tokens.
+        """
+        first = parts[0][0]
+        if any(
+            tokenizer.settings() != first.settings() or tokenizer.vocab != first.vocab
+            for tokenizer, _ in parts
+        ):
+            raise UsageError(
+                f"counts of different {cls.kind} tokenizers cannot be added: they cut the same text differently"
+            )
+        return first
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -77,9 +102,9 @@ class Tokenizer(ABC):
         for block in blocks:
             yield self.encode_block(block, oov=oov)
 
-    def encode_corpus(self, corpus: Corpus) -> np.ndarray:
+    def encode_corpus(self, corpus: Corpus, *, scratch: Scratch = MEMORY) -> np.ndarray:
         """Give the ids (T,) int32 of a whole text, `</s>` at each line end."""
-        return np.concatenate(list(self.encode_blocks(corpus.blocks())))
+        return scratch.joined(self.encode_blocks(corpus.blocks()), np.int32)
 
     def encode_lines(self, lines: Iterable[str]) -> np.ndarray:
         """Give the ids of several lines, `</s>` at each line end.
@@ -101,6 +126,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def from_settings(cls, settings: dict[str, Any], vocab: Vocabulary) -> Self:
         """Make a tokenizer of what `settings` gave."""
+
+    def ids_of(self, other: Vocabulary) -> np.ndarray:
+        """Give the id of each token (V,) int32 of another vocabulary, 0 for one that is not known."""
+        ids = self.vocab.ids
+        return np.array([ids.get(token, UNK) for token in other.tokens], np.int32)
 
     def restrict(self, mask: np.ndarray) -> Self:
         """Give a tokenizer that knows only the tokens whose entry in `mask` (V,) is true."""
@@ -135,6 +165,22 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def joint_counts(parts: Sequence[tuple[Tokenizer, np.ndarray]]) -> tuple[list[str], np.ndarray]:
+    """Give the tokens of several vocabularies but the specials, each once, and the sums of their counts."""
+    if len(parts) == 1:
+        tokenizer, counts = parts[0]
+        return tokenizer.vocab.tokens[len(SPECIALS) :], counts[len(SPECIALS) :]
+    places: dict[str, int] = {}
+    for tokenizer, _ in parts:
+        for token in tokenizer.vocab.tokens[len(SPECIALS) :]:
+            places.setdefault(token, len(places))
+    total = np.zeros(len(places), np.int64)
+    for tokenizer, counts in parts:
+        at = [places[token] for token in tokenizer.vocab.tokens[len(SPECIALS) :]]
+        total[at] += counts[len(SPECIALS) :]
+    return list(places), total
+
+
 # Scripts written without spaces between words, as ranges of code points.
 _UNSPACED = (
     (0x0E00, 0x0EFF),
@@ -161,3 +207,28 @@ def suitable_tokenizer(corpus: Corpus) -> str:
     unspaced = sum(int(((points >= low) & (points <= high)).sum()) for low, high in _UNSPACED)
     words = max(len(sample.split()), 1)
     return "char" if 2 * unspaced > len(points) and len(points) > 4 * words else "word"
+
+
+def choose_tokenizer(corpus: Corpus, config: TextConfig) -> tuple[type[Tokenizer], TextConfig]:
+    """Settle `auto` by the text, and check the options; see `check_options`."""
+    if config.tokenizer == "auto":
+        config = replace(config, tokenizer=suitable_tokenizer(corpus))
+    kind: type[Tokenizer] = TOKENIZERS[config.tokenizer]
+    check_options(kind, config)
+    return kind, config
+
+
+def check_options(kind: type[Tokenizer], config: TextConfig) -> None:
+    """Refuse options that a tokenizer does not have, or that contradict each other.
+
+    Raises:
+        UsageError: which, and what it has.
+    """
+    for f in fields(TextConfig):
+        if f.name != "tokenizer" and f.name not in kind.options and getattr(config, f.name) != f.default:
+            known = ", ".join(sorted(kind.options)) or "none"
+            raise UsageError(f"the tokenizer {kind.kind} has no option {f.name}; it has {known}")
+    if config.vocab is not None and (config.min_count > 1 or config.vocab_size is not None):
+        raise UsageError(
+            "vocab says which words there are; min_count and vocab_size cannot choose among them"
+        )

@@ -7,7 +7,7 @@ places of the line ends found in one pass, and the dictionary from token to id b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -94,6 +94,21 @@ class Vocabulary:
     def keep(self, mask: np.ndarray) -> Vocabulary:
         """Give the vocabulary of those tokens whose entry in the boolean `mask` (V,) is true."""
         return Vocabulary.from_tokens(self[int(index)] for index in np.flatnonzero(mask)[len(SPECIALS) :])
+
+
+def most_frequent(
+    tokens: Sequence[str], counts: np.ndarray, *, min_count: int, vocab_size: int | None
+) -> np.ndarray:
+    """Give the places of the tokens to keep, by falling frequency; of equal ones by their characters.
+
+    So a vocabulary depends on what a text says, not on the order of its lines.
+
+    >>> most_frequent(["owl", "fox", "elk", "the"], np.array([1, 1, 2, 5]), min_count=1, vocab_size=3).tolist()
+    [3, 2, 1]
+    """
+    by_name = np.array(sorted(range(len(tokens)), key=tokens.__getitem__), np.int64)
+    order = by_name[np.argsort(-counts[by_name], kind="stable")]
+    return order[counts[order] >= max(min_count, 1)][:vocab_size]
 
 
 def read_word_list(path: Path) -> list[str]:

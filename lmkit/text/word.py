@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from lmkit.config import TextConfig
 from lmkit.errors import InputError
+from lmkit.scratch import MEMORY, Scratch, release
 from lmkit.text.corpus import NEWLINE, Corpus
-from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS, EOS, SEPARATORS, SPECIALS, UNK, Vocabulary, read_word_list
+from lmkit.text.tokenizer import Tokenizer, joint_counts
+from lmkit.text.vocabulary import (
+    BOS,
+    EOS,
+    SEPARATORS,
+    SPECIALS,
+    UNK,
+    Vocabulary,
+    most_frequent,
+    read_word_list,
+)
+from lmkit.threads import cores, in_order, in_threads
 
 if TYPE_CHECKING:
     from lmkit.text.lookup import WordLookup
 
 _WORD = re.compile(rb"[^\0\t\n\r ]+")
-_POLICIES = {"error": 0, "skip": 1, "unk": 2}
+_POLICIES = {"error": 0, "skip": 1, "unk": 2, "keep": 3}
 
 
 class WordTokenizer(Tokenizer):
@@ -51,25 +63,52 @@ class WordTokenizer(Tokenizer):
         return Corpus(corpus.sources, refuse_specials=specials == "error")
 
     @classmethod
-    def learn(cls, corpus: Corpus, *, options: TextConfig) -> tuple[Self, np.ndarray]:
+    def learn(
+        cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
         """Read a text once: number its words as they come, then renumber them by falling frequency."""
         if options.vocab is not None:
             known = Vocabulary.from_tokens(read_word_list(Path(options.vocab)))
-            index = _WordIndex(known, options.specials, literal_unk=True, grow=False)
-            ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
+            index = WordIndex(known, options.specials, literal_unk=True, grow=False)
+            ids = scratch.joined((index.encode(block, UNK) for block in corpus.blocks()), np.int32)
+            unk = "word" if index.counts[UNK] else "oov"
+            return cls(vocab=known, unk=unk, specials=options.specials), ids
+        indexes = [
+            WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
+            for _ in range(cores())
+        ]
+        used: list[tuple[int, int]] = []  # by which index, and how many ids it gave
+        ids = scratch.joined(_encode_in_turn(corpus.blocks(), indexes, used), np.int32)
+        index, *others = indexes
+        joint = [index.adopt(other) for other in others]
+        found = cls(vocab=index.vocabulary(), specials=options.specials)
+        tokenizer = cls.join([(found, index.counts[: index.size])], options=options)
+        final = tokenizer.ids_of(found.vocab)
+        renumber = [final, *(final[numbers] for numbers in joint)]
+        ends = np.cumsum([0, *(size for _, size in used)])
+
+        def renumber_block(i: int) -> None:
+            block = ids[ends[i] : ends[i + 1]]
+            block[:] = renumber[used[i][0]][block]
+            release(block)
+
+        in_threads(renumber_block, range(len(used)))
+        return tokenizer, ids
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Self, np.ndarray]], *, options: TextConfig) -> Self:
+        """Add the counts of each word, and keep the most frequent ones."""
+        unk = "word" if any(counts[UNK] for _, counts in parts) else "oov"
+        specials = parts[0][0].specials
+        if options.vocab is not None:
             return cls(
-                vocab=known, unk="word" if index.counts[UNK] else "oov", specials=options.specials
-            ), ids
-        index = _WordIndex(Vocabulary.from_tokens([]), options.specials, literal_unk=True, grow=True)
-        ids = np.concatenate([index.encode(block, UNK) for block in corpus.blocks()])
-        counts = index.counts[: index.size]
-        order = np.argsort(-counts[3:], kind="stable") + 3  # ties by first appearance
-        order = order[counts[order] >= options.min_count][: options.vocab_size]
-        remap = np.full(index.size, UNK, np.int32)
-        remap[:3] = range(3)
-        remap[order] = np.arange(3, 3 + len(order), dtype=np.int32)
-        vocab = Vocabulary.from_tokens(index.tokens(order))
-        return cls(vocab=vocab, unk="word" if counts[UNK] else "oov", specials=options.specials), remap[ids]
+                vocab=Vocabulary.from_tokens(read_word_list(Path(options.vocab))), unk=unk, specials=specials
+            )
+        words, counts = joint_counts(parts)
+        kept = most_frequent(words, counts, min_count=options.min_count, vocab_size=options.vocab_size)
+        return cls(
+            vocab=Vocabulary.from_tokens([words[i] for i in kept.tolist()]), unk=unk, specials=specials
+        )
 
     def encode(self, text: str) -> np.ndarray:
         """Give the ids of one line: the plain twin of the compiled loop."""
@@ -112,7 +151,27 @@ class WordTokenizer(Tokenizer):
         return cls(vocab=vocab, **settings)
 
 
-class _WordIndex:
+def _encode_in_turn(
+    blocks: Iterator[bytes], indexes: Sequence[WordIndex], used: list[tuple[int, int]]
+) -> Iterator[np.ndarray]:
+    """Encode blocks on all cores, each with whichever index is free, and note in `used` which one that was."""
+    free = SimpleQueue[int]()
+    for i in range(len(indexes)):
+        free.put(i)
+
+    def encode(block: bytes) -> tuple[int, np.ndarray]:
+        i = free.get()
+        try:
+            return i, indexes[i].encode(block, UNK)
+        finally:
+            free.put(i)
+
+    for i, ids in in_order(encode, blocks):
+        used.append((i, len(ids)))
+        yield ids
+
+
+class WordIndex:
     """A hash table from words to ids, in arrays that the compiled loop works on."""
 
     def __init__(self, vocab: Vocabulary, specials: str, *, literal_unk: bool, grow: bool) -> None:
@@ -137,11 +196,22 @@ class _WordIndex:
         self.table = np.full(slots, -1, np.int32)
         self.kernels.insert_words(self.table, self.hashes, self.first, self.size)
 
-    def tokens(self, order: np.ndarray) -> list[str]:
-        """Give the words of some numbers."""
-        words = self.words.tobytes()
-        bounds = zip(self.offsets[order].tolist(), self.offsets[order + 1].tolist(), strict=True)
-        return [words[begin : end - 1].decode() for begin, end in bounds]
+    def adopt(self, other: WordIndex) -> np.ndarray:
+        """Add the words and counts of another index; give the number here of each word (n,) int32 there."""
+        first = len(SPECIALS)
+        names = other.words[
+            other.offsets[first] : other.offsets[other.size]
+        ].tobytes()  # each ends in a line end
+        before = self.counts[: self.size].copy()
+        numbers = self.encode(names, UNK)[::2]
+        self.counts[: len(before)], self.counts[len(before) :] = before, 0
+        self.counts[:first] += other.counts[:first]
+        self.counts[numbers] += other.counts[first : other.size]
+        return np.concatenate([np.arange(first, dtype=np.int32), numbers])
+
+    def vocabulary(self) -> Vocabulary:
+        """Give the words in the order of their numbers."""
+        return Vocabulary(self.words[: self.offsets[self.size]].tobytes())
 
     def _enlarge(self, longest: int = 0) -> None:
         """Make room for as many words again, and for one of `longest` bytes."""
@@ -156,6 +226,7 @@ class _WordIndex:
         self._rebuild(1 << (4 * capacity - 1).bit_length())
 
     def encode(self, block: bytes, oov: int) -> np.ndarray:
+        """Give the ids of whole lines, and count them."""
         data = np.frombuffer(block, np.uint8)
         pieces = []
         position = 0
@@ -172,7 +243,7 @@ class _WordIndex:
             elif stopped == 2:
                 special = block[position : position + 4].decode().strip()
                 raise _special_error(special, f"line {block.count(NEWLINE, 0, position) + 1} of the block")
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.int32), *pieces])
 
 
 def _special_error(word: str, where: str) -> InputError:

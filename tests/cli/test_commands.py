@@ -35,6 +35,31 @@ def refused(result: subprocess.CompletedProcess[bytes], code: int, *words: str) 
         assert word in message
 
 
+def test_counts_of_two_texts_make_the_model_of_both(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(MANY)
+    (tmp_path / "b.txt").write_text("another text\nof three\nlines\n")
+    (tmp_path / "ab.txt").write_text(MANY + "another text\nof three\nlines\n")
+    counted = lmkit("count", "a.txt", "-o", "a", "--order", "3", "--memory", "2G", "--temp", str(tmp_path))
+    assert ok(counted) == ""
+    assert b"next: lmkit train --counts a" in counted.stderr
+    text = ok(lmkit("count", "b.txt", "--text", "-", "--order", "3"))
+    assert "another text </s>\t1\n" in text
+    (tmp_path / "b.tsv").write_text(text)
+    ok(lmkit("train", "--counts", "a", "b.tsv", "-o", "joined", "-q"))
+    ok(lmkit("train", "ab.txt", "--holdout", "0", "--order", "3", "-o", "whole", "-q"))
+    for name in ("model.safetensors", "vocab.txt", "tokenizer.json"):
+        assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "perplexity" in ok(lmkit("ppl", "b.txt", "-m", "joined"))
+    assert "a, b.tsv" in ok(lmkit("info", "-m", "joined"))
+    refused(lmkit("count", "a.txt", "-o", "a"), 2, "exists already", "--force")
+    refused(lmkit("count", "a.txt", "--text", "b.tsv"), 2, "exists already", "--force")
+    refused(lmkit("train", "--counts", "a.txt", "-o", "x"), 3, "a.txt:1", "count")
+    refused(lmkit("train", "--counts", "whole", "-o", "x"), 4, "folder of counts")
+    refused(lmkit("train", "--counts", "none", "-o", "x"), 2, "none")
+    refused(lmkit("train", "--counts", "a", "--backend", "rnn", "-o", "x"), 2, "cannot learn from counts")
+    refused(lmkit("train", "a.txt", "--memory", "10M", "-o", "x"), 2, "too little", "give at least")
+
+
 def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
     """The first lines of the README, word for word."""
     (tmp_path / "corpus.txt").write_text(MANY)
@@ -46,7 +71,7 @@ def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
     assert "perplexity" in printed
     assert "lmkit-model/test.txt" in printed
     assert "backend:ngram|order:5|smoothing:mkn|tok:word" in printed
-    assert ok(lmkit("generate", "--prefix", "once upon")).startswith("once upon ")
+    assert ok(lmkit("generate", "--prefix", "once upon")).startswith("once upon")
     refused(lmkit("train", "corpus.txt"), 2, "exists already", "--force")
     ok(lmkit("train", "corpus.txt", "--backend", "rnn", "--epochs", "1", "--hidden-size", "8", "-o", "rnn"))
     assert "context:stream" in ok(lmkit("ppl", "-m", "rnn"))
@@ -262,6 +287,11 @@ def test_a_signal_ends_a_training_and_keeps_what_had_come_of_it(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt", "lmkit-model"]
     ok(lmkit("ppl"))
     assert json.loads(ok(lmkit("info", "--json")))["summary"]["stopped_early"]
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_no_traceback(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")  # found first: in the current folder
+    refused(lmkit("--help"), 130)
 
 
 def test_help_shows_examples(lmkit: Run) -> None:

@@ -106,6 +106,37 @@ def test_a_rate_that_diverges_is_an_error_with_advice() -> None:
         fit(epochs=500, learning_rate=1e30, grad_clip=0.0, cell="rnn", activation="relu")
 
 
+@pytest.mark.parametrize("valid", [None, CYCLE[:200]], ids=["alone", "with validation"])
+@pytest.mark.parametrize("epochs", [0.001, 10], ids=["one step", "many steps"])
+def test_weights_worse_than_guessing_at_their_own_text_are_refused(
+    epochs: float, valid: np.ndarray | None
+) -> None:
+    with pytest.raises(DivergedError, match=r"trained on.*--learning-rate") as error:
+        fit(epochs=epochs, learning_rate=1e9, valid=valid)
+    assert error.value.exit_code == 6
+
+
+def test_a_validation_text_unlike_the_training_text_is_no_divergence() -> None:
+    only_a, only_b = np.tile([3, 3, 3, 2], 300), np.tile([4, 4, 4, 2], 50)
+    model, points = fit(only_a, only_b, epochs=10)
+    guessing = np.log(len(TOKENIZER.vocab))
+    assert min(point["valid_loss"] for point in points) > guessing + 1
+    assert -model.score_ids(only_a)[0].mean() < guessing
+
+
+def test_a_validation_that_is_never_finite_is_refused() -> None:
+    impossible = CYCLE[:200].copy()
+    impossible[100] = BOS  # is never predicted
+    with pytest.raises(DivergedError, match="validation"):
+        fit(epochs=4, valid=impossible)
+
+
+def test_a_training_without_a_finite_step_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Network, "backward", lambda *_: torch.nan)
+    with pytest.raises(DivergedError, match="no step was finite"):
+        fit(epochs=2)
+
+
 def test_a_non_finite_gradient_never_reaches_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Network.backward
     calls = 0

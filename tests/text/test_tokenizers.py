@@ -74,7 +74,7 @@ def test_a_saved_tokenizer_is_the_same(kind: str, tmp_path: Path) -> None:
     assert loaded.unk == tokenizer.unk
 
 
-def test_words_are_numbered_by_falling_frequency_then_first_appearance() -> None:
+def test_words_are_numbered_by_falling_frequency_then_by_name() -> None:
     tokenizer, ids = learn("word", "b a c a\nd c a\n")
     assert tokenizer.vocab.tokens == [*SPECIALS, "a", "c", "b", "d"]
     assert ids.tolist() == [5, 3, 4, 3, EOS, 6, 4, 3, EOS]
@@ -88,7 +88,7 @@ def test_words_are_separated_by_five_bytes_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("count", [3, 5000, 100_000])
 def test_many_words_and_one_very_long_word(count: int) -> None:
-    words = [f"w{i}" for i in range(count)] + ["x" * 300_000]
+    words = [f"w{i:06d}" for i in range(count)] + ["x" * 300_000]
     tokenizer, ids = learn("word", " ".join(words) + "\n")
     assert tokenizer.vocab.tokens[3:] == words
     assert ids.tolist() == [*range(3, count + 4), EOS]
@@ -114,11 +114,11 @@ def test_a_vocabulary_file_says_which_words_there_are(tmp_path: Path) -> None:
 
 def test_unknown_words_are_marked_where_that_is_asked_for() -> None:
     tokenizer, _ = learn("word", "the fox\n")
-    assert tokenizer.encode_block(b"the zebra <unk>\n", oov=-1).tolist() == [3, -1, -1, EOS]
+    assert tokenizer.encode_block(b"the zebra <unk>\n", oov=-1).tolist() == [4, -1, -1, EOS]
     tokenizer, ids = learn("word", "the <unk> fox\n")
     assert (ids == UNK).sum() == 1
     assert tokenizer.unk == "word"
-    assert tokenizer.encode_block(b"the zebra <unk>\n", oov=-1).tolist() == [3, -1, UNK, EOS]
+    assert tokenizer.encode_block(b"the zebra <unk>\n", oov=-1).tolist() == [4, -1, UNK, EOS]
 
 
 def test_special_words_are_refused_with_their_line_unless_told_otherwise() -> None:

@@ -6,7 +6,6 @@ entries long before they are used. Token by token, each look-up waits for the on
 
 Plain twin: `lookup.score_stream`, with which it agrees bit for bit.
 """
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 

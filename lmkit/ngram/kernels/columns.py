@@ -2,7 +2,6 @@
 
 Kernels are written once, for columns. numba compiles them for plain arrays and for compact forms alike.
 """
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
 
 from __future__ import annotations
 

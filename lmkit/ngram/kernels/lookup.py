@@ -1,5 +1,4 @@
 """Loops that query a trie: a token found, a state moved, a line scored, a distribution gathered."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Loops that write numbers and n-grams as text."""
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -51,36 +50,83 @@ def write_integer(value, width, out, n):
 
 
 @compiled
-def write_arpa_lines(
-    begin, end, order, cursor, word, log10_prob, log10_backoff, first, contexts, names, offsets, out
-):
-    """Write the nodes begin to end (exclusive) of one order as ARPA lines; give their bytes.
+def find_contexts(node, level, first, contexts):
+    """Give the contexts of all lengths of an n-gram: its first 1, 2, ... words, and itself.
 
     Args:
-        begin, end, order: which nodes.
-        cursor: (order,) int64, the node of each shorter context reached so far; kept between calls.
-        word, log10_prob, log10_backoff, first: the columns of the trie.
-        contexts: how many nodes have a backoff.
-        names, offsets: the words: word i is names[offsets[i] : offsets[i + 1] - 1].
-        out: (bytes,) uint8, large enough.
+        node: an n-gram of order n.
+        level: (order + 1,) where each order begins.
+        first: column of the trie.
+        contexts: (n,) int64, receives their nodes.
     """
+    contexts[-1] = node
+    for k in range(len(contexts) - 2, -1, -1):
+        low, high = level[k], level[k + 1] - 1
+        while low < high:  # the last node whose extensions do not begin behind
+            middle = (low + high + 1) >> 1
+            if at(first, middle) <= contexts[k + 1]:
+                low = middle
+            else:
+                high = middle - 1
+        contexts[k] = low
+
+
+@compiled
+def write_words(node, contexts, word, first, names, offsets, out, n):
+    """Write the words of an n-gram, a space between two, and give the new length.
+
+    Args:
+        node: which n-gram; later ones of its order follow in later calls.
+        contexts: (order,) int64, see `find_contexts`; of an n-gram before this one, moved on.
+        word, first: columns of the trie.
+        names, offsets: the words: word i is names[offsets[i] : offsets[i + 1] - 1].
+        out, n: where to write.
+    """
+    contexts[-1] = node
+    for k in range(len(contexts) - 2, -1, -1):
+        while at(first, contexts[k] + 1) <= contexts[k + 1]:
+            contexts[k] += 1
+    for k in range(len(contexts)):
+        if k:
+            out[n] = 32
+            n += 1
+        w = at(word, contexts[k])
+        for i in range(offsets[w], offsets[w + 1] - 1):
+            out[n] = names[i]
+            n += 1
+    return n
+
+
+@compiled
+def write_arpa_lines(begin, end, order, level, word, log10_prob, log10_backoff, first, names, offsets, out):
+    """Write the nodes begin to end (exclusive) of one order as ARPA lines into `out`; give their bytes."""
+    contexts = np.empty(order, np.int64)
+    find_contexts(begin, level, first, contexts)
     n = 0
     for node in range(begin, end):
-        cursor[order - 1] = node
-        for k in range(order - 2, -1, -1):
-            while at(first, cursor[k] + 1) <= cursor[k + 1]:
-                cursor[k] += 1
         n = write_decimal(at(log10_prob, node), out, n)
-        for k in range(order):
-            out[n] = 32 if k else 9
-            n += 1
-            w = at(word, cursor[k])
-            for i in range(offsets[w], offsets[w + 1] - 1):
-                out[n] = names[i]
-                n += 1
-        if node < contexts:
+        out[n] = 9
+        n = write_words(node, contexts, word, first, names, offsets, out, n + 1)
+        if node < level[-2]:
             out[n] = 9
             n = write_decimal(at(log10_backoff, node), out, n + 1)
+        out[n] = 10
+        n += 1
+    return n
+
+
+@compiled
+def write_count_lines(begin, end, order, level, word, first, count, names, offsets, out):
+    """Write the nodes begin to end (exclusive) of one order and their counts, if any, into `out`; give their bytes."""
+    contexts = np.empty(order, np.int64)
+    find_contexts(begin, level, first, contexts)
+    n = 0
+    for node in range(begin, end):
+        if count[node] == 0:
+            continue
+        n = write_words(node, contexts, word, first, names, offsets, out, n)
+        out[n] = 9
+        n = write_integer(np.int64(count[node]), 1, out, n + 1)
         out[n] = 10
         n += 1
     return n

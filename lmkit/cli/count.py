@@ -1,0 +1,60 @@
+"""`lmkit count`."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lmkit.cli.options import config_options
+from lmkit.config import NgramConfig, TextConfig
+from lmkit.errors import UsageError
+
+DEFAULT = "lmkit-counts"
+EPILOG = """
+\b
+Examples:
+  lmkit count monday.txt -o monday
+  lmkit count tuesday.txt -o tuesday --memory 2G
+  lmkit train --counts monday tuesday      the model of both texts
+  lmkit count monday.txt --text counts.gz  every n-gram with its count, a line each
+"""
+OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")
+
+
+@click.command("count", epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-o", "--output", metavar="DIR", help=f"folder to write  [{DEFAULT}, if no --text]")
+@click.option("--text", metavar="FILE", help="write every n-gram and its count as a text; - for stdout")
+@click.option("--force", is_flag=True, help="replace what is there")
+@click.option("-q", "--quiet", is_flag=True, help="say nothing but warnings and errors")
+@config_options(TextConfig, NgramConfig, only=OPTIONS)
+def command(
+    files: tuple[str, ...], output: str | None, text: str | None, force: bool, quiet: bool, **given: Any
+) -> None:
+    """Count the n-grams of texts, to train on later: alone, or together with counts of other texts.
+
+    The model of all counts is the one that the texts themselves would give, joined.
+    """
+    from lmkit.counting import count, write_text
+
+    if text is not None and text != "-" and Path(text).exists() and not force:
+        raise UsageError(f"{text}: exists already; give another name, or --force to replace it")
+    folder = output or (DEFAULT if text is None else None)
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    if quiet:
+        logging.getLogger("lmkit").setLevel(logging.WARNING)
+    options = {name: value for name, value in given.items() if value is not None}
+    counts = count(files, output=folder, force=force, report=None if quiet else say, **options)
+    if text is not None:
+        write_text(counts, text)
+        say(f"wrote {text}")
+    if folder is not None:
+        say(f"saved {folder}; next: lmkit train --counts {shlex.quote(folder)}")

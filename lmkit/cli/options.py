@@ -1,0 +1,54 @@
+"""Flags made of the fields of configs: each option stands in `lmkit.config` and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Collection
+from typing import Any
+
+import click
+
+from lmkit.config import options_of
+
+F = typing.TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(*configs: type[Any], only: Collection[str] | None = None) -> Callable[[F], F]:
+    """Add a flag for each field of some configs, none with a default of its own.
+
+    Args:
+        configs: dataclasses of `lmkit.config`.
+        only: The names of the fields wanted; all if not given.
+    """
+
+    def add(function: F) -> F:
+        for config in reversed(configs):
+            for f, hint in reversed(list(options_of(config))):
+                if only is None or f.name in only:
+                    function = _flag(f, hint)(function)
+        return function
+
+    return add
+
+
+def _flag(f: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
+    flag = f"--{f.name.replace('_', '-')}"
+    default = "" if f.default in (None, (), False) else f"  [{_shown(f)}]"
+    parameters: dict[str, Any] = {"default": None, "help": f.metadata["help"] + default}
+    if hint is bool:
+        flags = [flag] if f.default is False else [f"{flag}/--no-{flag[2:]}"]
+        return click.option(*flags, is_flag=True, **parameters)
+    flags = ["-o", "-m", "--model", flag] if f.name == "output" else [flag]
+    parameters["metavar"] = "|".join(f.metadata["choices"]) or _metavar(hint)
+    return click.option(*flags, f.name, **parameters)
+
+
+def _shown(f: dataclasses.Field[Any]) -> str:
+    return ",".join(f"{item:g}" for item in f.default) if isinstance(f.default, tuple) else str(f.default)
+
+
+def _metavar(hint: Any) -> str:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return {int: "N", float: "X", str: "TEXT"}.get(kinds[0], "LIST")

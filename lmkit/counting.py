@@ -1,0 +1,111 @@
+"""Counts of a text for later: the first half of training an n-gram model, kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lmkit.config import NgramConfig, TextConfig, make
+from lmkit.errors import UsageError
+from lmkit.files import check_target
+from lmkit.ngram.counting import count_ngrams
+from lmkit.ngram.counts import TextCounts, join, load_counts
+from lmkit.ngram.counts_text import count_pieces, read_counts, write_counts
+from lmkit.ngram.train import merged_windows
+from lmkit.progress import Progress
+from lmkit.scratch import MEMORY, Scratch
+from lmkit.text.corpus import Corpus, PathLike
+from lmkit.text.tokenizer import choose_tokenizer
+from lmkit.text.vocabulary import EOS
+
+OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")
+_OF_TEXT = ("tokenizer", "vocab_size", "specials")
+
+
+def count(
+    text: str | PathLike | Iterable[PathLike] | Corpus,
+    *,
+    output: PathLike | None = None,
+    force: bool = False,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> TextCounts:
+    """Count the n-grams of a text, and save the counts if a place is given.
+
+    `lmkit.train(..., counts=True)` makes the model of it that the text itself would give, alone or joined with others.
+
+    Args:
+        text: A path, several paths, or the text itself: a string of several lines.
+        output: The folder to write; none if not given.
+        force: Whether an existing folder at `output` may be replaced.
+        report: Receives lines for the user; without it nothing is said.
+        **options: `order`, `tokenizer`, `specials`, `memory`, `temp`, and `vocab_size` for subwords; see `lmkit.train`.
+
+    Raises:
+        UsageError: an option is unknown, or cannot be.
+        InputError: the text is empty or not text.
+        ResourceError: the counts cannot be written.
+
+    >>> counts = count("the fox ran .\\nthe fox sat .\\n", order=2)
+    >>> counts.order, counts.lines
+    (2, 2)
+    """
+    if output is not None:
+        check_target(Path(output), force=force)
+    unknown = options.keys() - set(OPTIONS)
+    if unknown:
+        raise UsageError(f"there is no option {min(unknown)!r}; counting has {', '.join(OPTIONS)}")
+    of_text = make(TextConfig, {name: value for name, value in options.items() if name in _OF_TEXT})
+    config = make(NgramConfig, {name: value for name, value in options.items() if name not in _OF_TEXT})
+    scratch = Scratch.of(config)
+    corpus = Corpus.to_learn_from(text)
+    kind, of_text = choose_tokenizer(corpus, of_text)
+    if of_text.vocab_size is not None and "vocab" in kind.options:
+        raise UsageError(
+            "which words are kept is chosen in training: lmkit train --counts ... --vocab-size N"
+        )
+    with Progress(["reading", "sorting", "merging"], show=report is not None) as progress:
+        progress.stage("reading")
+        tokenizer, ids = kind.learn(kind.reads(corpus, of_text.specials), options=of_text, scratch=scratch)
+        merged = merged_windows(ids, tokenizer, config, scratch, progress)
+    facts = {"sources": [source.name for source in corpus.sources], "tokens": len(ids)}
+    counts = TextCounts.of(tokenizer, merged.run, facts, scratch=scratch)
+    if report:
+        lines = int(merged.counts[EOS])
+        report(
+            f"{len(ids):,} tokens in {lines:,} lines: {len(merged.run.weight):,} windows of {config.order} tokens"
+        )
+    if output is not None:
+        counts.save(output, force=force)
+    return counts
+
+
+def open_counts(path: str | os.PathLike[str], *, kind: str = "word") -> TextCounts:
+    """Open counts, of either form: a folder, or a text.
+
+    Args:
+        path: Which.
+        kind: What the words of a text are; see `read_counts`.
+
+    Raises:
+        UsageError, InputError, ModelFormatError: see `load_counts` and `read_counts`.
+    """
+    return load_counts(path) if Path(path).is_dir() else read_counts(path, kind=kind)
+
+
+def write_text(counts: TextCounts, path: str) -> None:
+    """Write the n-grams of every order with their counts as a text, compressed if it ends in `.gz`; `-` is stdout.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    tokenizer, merged = join([counts], order=counts.order, options=TextConfig(), scratch=MEMORY)
+    ngrams = count_ngrams(merged, scratch=MEMORY)
+    if path == "-":
+        for piece in count_pieces(ngrams, tokenizer):
+            sys.stdout.buffer.write(piece)
+        return
+    write_counts(ngrams, tokenizer, path)

@@ -1,0 +1,180 @@
+"""Counts as an artefact: the windows of a text and how often each was met; models are made of them at any time.
+
+    config.json         format version, order, how much text
+    tokenizer.json      the tokenizer          vocab.txt          its tokens, one a line
+    counts.safetensors  `windows` (R, order) in the smallest type that holds the ids, `weight` (R,) int32
+    manifest.json       size and sha256 of each file; written last
+
+Windows are those of `suffix_sort`: at each token of a line begun by `<s>`, the next tokens up to the line end. Every
+count of every order follows from them, and counts of several texts are those of the joined text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmkit.config import MAX_ORDER, TextConfig
+from lmkit.errors import ModelFormatError, UsageError
+from lmkit.files import atomic_folder, check_folder, read_json, write_json
+from lmkit.ngram.external_sort import Run, SortedRun, Watch, merge, run_of_windows, unwatched
+from lmkit.ngram.kernels import sorting
+from lmkit.scratch import Scratch, release
+from lmkit.tensors import check_arrays, read_tensors, write_tensors
+from lmkit.text.tokenizer import Tokenizer, load_tokenizer
+from lmkit.text.vocabulary import EOS
+from lmkit.threads import chunks
+from lmkit.version import __version__
+
+FORMAT = 1
+_REQUIRED = ("config.json", "tokenizer.json", "vocab.txt", "counts.safetensors")
+_WINDOW_BYTES = 120  # that a window takes while it is renumbered and sorted
+_LEAST_PIECE, _MOST_PIECE = 1 << 12, 1 << 20
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """What was counted in a text.
+
+    Attributes:
+        tokenizer: Whose ids the windows hold.
+        run: The windows, in the smallest type that holds their ids, and how often each was met.
+        facts: What else is known of the text, as JSON values.
+    """
+
+    tokenizer: Tokenizer
+    run: Run
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, run: Run, facts: Mapping[str, Any], *, scratch: Scratch) -> TextCounts:
+        """Make the counts of a run."""
+        windows = scratch.empty(run.windows.shape, _smallest(tokenizer))
+        for begin, end in chunks(0, len(windows)):
+            windows[begin:end] = run.windows[begin:end]
+            release(windows[begin:end], run.windows[begin:end])
+        return cls(tokenizer, Run(windows, run.weight), facts)
+
+    @property
+    def lines(self) -> int:
+        """How many lines the text had."""
+        return int(self.unigrams()[EOS])
+
+    @property
+    def order(self) -> int:
+        """How many tokens a window holds."""
+        return self.run.windows.shape[1]
+
+    def unigrams(self) -> np.ndarray:
+        """Give how often each token occurs (V,) int64: each is the first of one window."""
+        counts, begun = (np.zeros(len(self.tokenizer.vocab), np.int64) for _ in range(2))
+        for begin, end in chunks(0, len(self.run.weight)):
+            windows, weight = (array[begin:end] for array in self.run)
+            sorting.count_first_tokens(windows[:, :1].astype(np.int32), weight, counts, begun)
+            release(windows, weight)
+        return counts
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the folder, whole or not at all.
+
+        Raises:
+            UsageError: it exists already and `force` is off.
+            ResourceError: it cannot be written.
+        """
+        with atomic_folder(Path(path), force=force) as folder:
+            facts = {
+                "format": FORMAT,
+                "lmkit": __version__,
+                "kind": "counts",
+                "order": self.order,
+                **self.facts,
+            }
+            write_json(folder / "config.json", facts)
+            self.tokenizer.save(folder)
+            write_tensors(folder / "counts.safetensors", self.run._asdict())
+
+
+def load_counts(path: str | os.PathLike[str]) -> TextCounts:
+    """Open a folder of counts.
+
+    Raises:
+        UsageError: there is no such folder.
+        ModelFormatError: it is damaged, or no folder of counts.
+    """
+    folder = Path(path)
+    check_folder(folder, _REQUIRED, what="folder of counts", made_by="lmkit count corpus.txt")
+    facts = read_json(folder / "config.json")
+    if not isinstance(facts, dict) or facts.get("kind") != "counts" or facts.get("format") != FORMAT:
+        raise ModelFormatError(f"{folder / 'config.json'}: is not that of counts in format {FORMAT}")
+    tokenizer = load_tokenizer(folder)
+    arrays = read_tensors(folder / "counts.safetensors")
+    size, order = len(arrays.get("weight", ())), facts.get("order")
+    if not size or not isinstance(order, int) or not 1 <= order <= MAX_ORDER:
+        raise ModelFormatError(f"{folder}: holds no counts, or names no order")
+    expected = {"windows": (_smallest(tokenizer).__name__, (size, order)), "weight": ("int32", (size,))}
+    check_arrays(f"{folder / 'counts.safetensors'}", arrays, expected)
+    return TextCounts(tokenizer, Run(*(arrays[name].view(np.ndarray) for name in Run._fields)), facts)
+
+
+def _smallest(tokenizer: Tokenizer) -> type[np.unsignedinteger[Any]]:
+    """Give the smallest type that holds every id."""
+    return np.min_scalar_type(len(tokenizer.vocab) - 1).type
+
+
+def join(
+    parts: Sequence[TextCounts],
+    *,
+    order: int,
+    options: TextConfig,
+    scratch: Scratch,
+    watch: Watch = unwatched,
+) -> tuple[Tokenizer, SortedRun]:
+    """Give the tokenizer and the windows of all texts joined.
+
+    Args:
+        parts: The counts of each.
+        order: How many tokens a window is to hold; not more than theirs do.
+        options: Which words are to be kept.
+        scratch, watch: See `merge`.
+
+    Raises:
+        UsageError: they do not go together, or hold shorter windows.
+        ModelFormatError: a file holds numbers that cannot be.
+    """
+    first = parts[0].tokenizer
+    if len({part.tokenizer.kind for part in parts}) > 1:
+        kinds = ", ".join(sorted({part.tokenizer.kind for part in parts}))
+        raise UsageError(f"counts of different tokenizers ({kinds}) cannot be added; count all texts alike")
+    shortest = min(part.order for part in parts)
+    if order > shortest:
+        raise UsageError(
+            f"the counts hold n-grams up to order {shortest}; give --order {shortest}, or count again"
+        )
+    tokenizer = type(first).join([(part.tokenizer, part.unigrams()) for part in parts], options=options)
+    vocab_size = len(tokenizer.vocab)
+    runs = []
+    for part in parts:
+        ids = tokenizer.ids_of(part.tokenizer.vocab)
+        for windows, weight in _pieces(part, order, scratch):
+            renumbered = ids[windows]
+            runs.append(run_of_windows(renumbered, weight, vocab_size=vocab_size, scratch=scratch))
+    return tokenizer, merge(runs, vocab_size=vocab_size, scratch=scratch, watch=watch)
+
+
+def _pieces(part: TextCounts, order: int, scratch: Scratch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give windows (n, order) and weights (n,), as many at a time as memory allows, once they are known to be sound."""
+    size = max(min(_MOST_PIECE, scratch.room // _WINDOW_BYTES), _LEAST_PIECE)
+    for begin, end in pairwise([*range(0, len(part.run.weight), size), len(part.run.weight)]):
+        windows, weight = part.run.windows[begin:end, :order], part.run.weight[begin:end]
+        if windows.max() >= len(part.tokenizer.vocab) or windows.min() < 0 or weight.min() < 1:
+            raise ModelFormatError(
+                "counts.safetensors: holds ids outside the vocabulary, or counts below one"
+            )
+        yield windows, weight
+        release(part.run.windows[begin:end], weight)

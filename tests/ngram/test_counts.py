@@ -1,0 +1,151 @@
+"""Counts kept for later: the model of several counts is that of the joined text, to the bit."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import lmkit
+from lmkit.counting import open_counts, write_text
+from lmkit.files import write_manifest
+from lmkit.tensors import read_tensors, write_tensors
+
+words = st.sampled_from(["a", "b", "c", "ü", "<unk>", "dd"])
+texts = st.lists(st.lists(words, max_size=6).map(" ".join), min_size=1, max_size=20).map(
+    lambda lines: "\n".join([*lines, "a b c dd a b"]) + "\n"
+)
+
+
+def assert_same(model: lmkit.LanguageModel, expected: lmkit.LanguageModel) -> None:
+    assert model.tokenizer.vocab == expected.tokenizer.vocab
+    assert model.tokenizer.settings() == expected.tokenizer.settings()
+    for name, array in expected.arrays().items():
+        assert np.array_equal(model.arrays()[name], array), name
+
+
+@pytest.mark.parametrize("kind", ["word", "char", "byte"])
+@given(parts=st.lists(texts, min_size=1, max_size=3), order=st.integers(1, 4), data=st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_counts_of_parts_give_the_model_of_the_whole(
+    tmp_path: Path, kind: str, parts: list[str], order: int, data: st.DataObject
+) -> None:
+    expected = lmkit.train("".join(parts), tokenizer=kind, order=order, holdout=0)
+    places: list[Path] = []
+    for i, part in enumerate(parts):
+        counts = lmkit.count(
+            part, output=tmp_path / str(i), force=True, order=data.draw(st.integers(order, 5)), tokenizer=kind
+        )
+        places.append(tmp_path / str(i))
+        if data.draw(st.booleans()):
+            write_text(counts, str(tmp_path / f"{i}.txt.gz"))
+            places[-1] = tmp_path / f"{i}.txt.gz"
+    assert_same(lmkit.train(places[::-1], counts=True, tokenizer=kind, order=order), expected)
+
+
+def test_words_may_be_chosen_after_counting(tmp_path: Path) -> None:
+    text = "a b c d\na b c\na b\n<unk> a\n" * 3 + "e f\n"
+    lmkit.count(text, output=tmp_path / "counts", order=3)
+    (tmp_path / "words.txt").write_text("b c zebra", encoding="utf-8")
+    for options in ({"min_count": 3}, {"vocab_size": 2}, {"vocab": str(tmp_path / "words.txt")}):
+        model = lmkit.train(tmp_path / "counts", counts=True, **options)  # type: ignore[arg-type]
+        assert_same(model, lmkit.train(text, holdout=0, order=3, **options))  # type: ignore[arg-type]
+
+
+def test_the_text_holds_every_order_in_the_words_of_arpa_files(tmp_path: Path) -> None:
+    write_text(lmkit.count("a b a\nb\n", order=2), str(tmp_path / "counts.txt"))
+    lines = (tmp_path / "counts.txt").read_text(encoding="utf-8").splitlines()
+    assert dict(line.split("\t") for line in lines) == {
+        "<s>": "2", "</s>": "2", "a": "2", "b": "2",
+        "<s> a": "1", "<s> b": "1", "a b": "1", "b a": "1", "a </s>": "1", "b </s>": "1",
+    }  # fmt: skip
+    write_text(lmkit.count("a b\n", order=1, tokenizer="char"), str(tmp_path / "characters.txt"))
+    assert "\u2581\t1\n" in (tmp_path / "characters.txt").read_text(encoding="utf-8")
+
+
+def test_counts_know_their_text(tmp_path: Path) -> None:
+    counts = lmkit.count("a b a\nb\n", order=2, output=tmp_path / "counts")
+    again = open_counts(tmp_path / "counts")
+    assert (again.order, again.lines, again.facts["tokens"]) == (2, 2, 6)
+    assert np.array_equal(again.run.windows, counts.run.windows)
+    model = lmkit.train(tmp_path / "counts", counts=True)
+    assert model.order == 2  # that of the counts
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("the fox\n", ":1: a line must hold"),
+        ("<s>\t1\nthe\tone\n", ":2: a line must hold"),
+        ("the\t0\n", ":1: a line must hold"),
+        ("the\t99999999999\n", ":1: a line must hold"),
+        ("\t3\n", ":1: a line must hold"),
+        ("the fox\t3\n", "0 lines begin and 0 end"),
+        ("<s>\t3\nthe\t3\n", "3 lines begin and 0 end"),
+        ("the <s>\t3\n", ":1: <s> can only begin"),
+        ("</s> the\t3\n", ":1: <s> can only begin"),
+        ("<s> a\t1\na </s>\t1\n</s>\t1\na b\t1\n", "not complete"),
+        ("<s> a\t1\n</s>\t1\n<s>\t1\n", "not complete"),
+    ],
+)
+def test_texts_that_are_no_counts_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "counts.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(lmkit.InputError, match=message):
+        lmkit.train(tmp_path / "counts.txt", counts=True)
+
+
+def test_windows_and_crlf_and_order_of_lines_do_not_matter(tmp_path: Path) -> None:
+    write_text(lmkit.count("a b c\nb a\n" * 9 + "c c\n", order=3), str(tmp_path / "counts.txt"))
+    lines = (tmp_path / "counts.txt").read_bytes().splitlines()
+    with gzip.open(tmp_path / "other.gz", "wb") as file:
+        file.write(b"\r\n".join(sorted(lines, key=lambda line: line[::-1])))
+    assert_same(
+        lmkit.train(tmp_path / "other.gz", counts=True), lmkit.train(tmp_path / "counts.txt", counts=True)
+    )
+
+
+def test_counts_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    lmkit.count("a b\n", output=tmp_path / "words", order=2)
+    lmkit.count("a b\n", output=tmp_path / "characters", order=2, tokenizer="char")
+    lmkit.count("aa ab aa\n" * 9, output=tmp_path / "one", order=2, tokenizer="bpe")
+    lmkit.count("zz zy zz\n" * 9, output=tmp_path / "two", order=2, tokenizer="bpe")
+    for places, options, message in (
+        (["words", "characters"], {}, "different tokenizers"),
+        (["one", "two"], {}, "cut the same text differently"),
+        (["words"], {"order": 3}, "up to order 2"),
+        (["words"], {"holdout": 0.1}, "held out"),
+        (["words"], {"tokenizer": "char"}, "counts of words"),
+        (["words"], {"backend": "rnn"}, "cannot learn from counts"),
+        ([], {}, "no counts"),
+        (["none"], {}, "no such file"),
+    ):
+        with pytest.raises(lmkit.UsageError, match=message):
+            lmkit.train([tmp_path / place for place in places], counts=True, **options)  # type: ignore[arg-type]
+    with pytest.raises(lmkit.UsageError, match="chosen in training"):
+        lmkit.count("a b\n", vocab_size=1)
+    with pytest.raises(lmkit.UsageError, match="no option 'prune'"):
+        lmkit.count("a b\n", prune=(1,))
+
+
+@pytest.mark.parametrize("what", ["id", "weight", "suffix", "order"])
+def test_forged_counts_are_refused(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "counts"
+    lmkit.count("a b c\nb a\n" * 3, output=folder, order=3)
+    arrays = {name: array.copy() for name, array in read_tensors(folder / "counts.safetensors").items()}
+    if what == "id":
+        arrays["windows"][1, 1] = 200
+    elif what == "weight":
+        arrays["weight"][0] = 0
+    elif what == "suffix":
+        arrays["windows"][2] = [5, 5, 5]
+    else:
+        arrays["windows"] = arrays["windows"][:, :2]
+    write_tensors(folder / "counts.safetensors", arrays)
+    (folder / "manifest.json").unlink()
+    write_manifest(folder)
+    with pytest.raises((lmkit.ModelFormatError, lmkit.InputError)):
+        lmkit.train(folder, counts=True)
