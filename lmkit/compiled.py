@@ -79,13 +79,13 @@ def eight_bytes(context, data, place):
 
 
 @intrinsic
-def ones(context, x):  # type: ignore[no-untyped-def]
+def ones(context, x):
     """Count the bits of a 64-bit number that are set."""
     return types.uint64(types.uint64), lambda context, builder, signature, values: builder.ctpop(values[0])
 
 
 @intrinsic
-def lowest(context, x):  # type: ignore[no-untyped-def]
+def lowest(context, x):
     """Give the place of the lowest bit that is set in a 64-bit number; it must not be zero."""
     return types.uint64(types.uint64), lambda context, builder, signature, values: builder.cttz(
         values[0], ir.IntType(1)(1)

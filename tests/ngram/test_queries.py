@@ -20,6 +20,7 @@ MODELS = {
     "5-grams": {"order": 5},
     "pruned": {"order": 4, "prune": (0, 1)},
     "characters": {"order": 6, "tokenizer": "char"},
+    "quantized": {"order": 5, "quantize": 8},
 }
 _trained: dict[str, lmkit.NgramModel] = {}
 

@@ -193,6 +193,13 @@ def entries(column, begin, out):
 
 
 @compiled
+def pairs(column, out):
+    """Write where the children of each node begin and end, from the first node on, into an array (n, 2)."""
+    for node in range(len(out)):
+        out[node, 0], out[node, 1] = span(column, node)
+
+
+@compiled
 def largest(column, size):
     """Give the largest of the first entries of a column."""
     most = at(column, 0)
