@@ -23,8 +23,9 @@ class Backend:
     `check_place` names a function that refuses a config that cannot be, before any work is done. The training
     function is called as train(ids, tokenizer=, config=, valid=, report=, log=) and gives the model: `ids` and
     `valid` are streams (T,) int32 with `</s>` at line ends (`valid` may be None), `report` takes lines for the user
-    (None: say nothing, show no progress) and `log` dictionaries for the learning curve. `counts_place` names one that
-    learns from counts, train(parts, options=, config=, report=, log=), for a kind of model that can.
+    (None: say nothing, show no progress) and `log` dictionaries for the learning curve. `tunes` says whether it
+    wants `valid` at all. `counts_place` names one that learns from counts, train(parts, options=, config=, report=,
+    log=), for a kind of model that can.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Backend:
     model_place: str
     train_place: str
     check_place: str | None = None
+    tunes: bool = True
     counts_place: str | None = None
 
     def check(self, config: Any) -> None:
@@ -84,6 +86,7 @@ NGRAM = Backend(
     model_place="lmkit.ngram.model:NgramModel",
     train_place="lmkit.ngram.train:train",
     check_place="lmkit.ngram.train:check",
+    tunes=False,
     counts_place="lmkit.ngram.train:train_on_counts",
 )
 RNN = Backend("rnn", RnnConfig, "lmkit.rnn.model:RnnModel", "lmkit.rnn.train:train", "lmkit.rnn.train:check")

@@ -20,6 +20,7 @@ from lmkit.errors import UsageError, did_you_mean
 
 C = TypeVar("C")
 MAX_ORDER = 32
+COUNT_OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")  # what `lmkit count` has
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import NgramConfig, TextConfig, make
+from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig, make
 from lmkit.errors import UsageError
 from lmkit.files import check_target
 from lmkit.ngram.counting import count_ngrams
-from lmkit.ngram.counts import TextCounts, join, load_counts
-from lmkit.ngram.counts_text import count_pieces, read_counts, write_counts
+from lmkit.ngram.counts import FILE, TextCounts, join, load_counts, max_order
+from lmkit.ngram.counts_text import count_pieces, read_counts
 from lmkit.ngram.train import merged_windows
 from lmkit.progress import Progress
 from lmkit.scratch import MEMORY, Scratch
@@ -21,7 +20,6 @@ from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.tokenizer import choose_tokenizer
 from lmkit.text.vocabulary import EOS
 
-OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")
 _OF_TEXT = ("tokenizer", "vocab_size", "specials")
 
 
@@ -54,10 +52,10 @@ def count(
     (2, 2)
     """
     if output is not None:
-        check_target(Path(output), force=force)
-    unknown = options.keys() - set(OPTIONS)
+        check_target(Path(output), force=force, holds=FILE)
+    unknown = options.keys() - set(COUNT_OPTIONS)
     if unknown:
-        raise UsageError(f"there is no option {min(unknown)!r}; counting has {', '.join(OPTIONS)}")
+        raise UsageError(f"there is no option {min(unknown)!r}; counting has {', '.join(COUNT_OPTIONS)}")
     of_text = make(TextConfig, {name: value for name, value in options.items() if name in _OF_TEXT})
     config = make(NgramConfig, {name: value for name, value in options.items() if name not in _OF_TEXT})
     scratch = Scratch.of(config)
@@ -83,29 +81,26 @@ def count(
     return counts
 
 
-def open_counts(path: str | os.PathLike[str], *, kind: str = "word") -> TextCounts:
+def open_counts(path: str | os.PathLike[str], *, kind: str = "word", scratch: Scratch = MEMORY) -> TextCounts:
     """Open counts, of either form: a folder, or a text.
 
     Args:
         path: Which.
         kind: What the words of a text are; see `read_counts`.
+        scratch: Where large arrays are.
 
     Raises:
         UsageError, InputError, ModelFormatError: see `load_counts` and `read_counts`.
     """
-    return load_counts(path) if Path(path).is_dir() else read_counts(path, kind=kind)
+    return load_counts(path) if Path(path).is_dir() else read_counts(path, kind=kind, scratch=scratch)
 
 
-def write_text(counts: TextCounts, path: str) -> None:
-    """Write the n-grams of every order with their counts as a text, compressed if it ends in `.gz`; `-` is stdout.
+def natural_order(parts: Sequence[TextCounts]) -> int:
+    """Give the order at which counts were taken, the lowest of several."""
+    return min(max_order(parts), max(part.order for part in parts))
 
-    Raises:
-        ResourceError: the file cannot be written.
-    """
-    tokenizer, merged = join([counts], order=counts.order, options=TextConfig(), scratch=MEMORY)
-    ngrams = count_ngrams(merged, scratch=MEMORY)
-    if path == "-":
-        for piece in count_pieces(ngrams, tokenizer):
-            sys.stdout.buffer.write(piece)
-        return
-    write_counts(ngrams, tokenizer, path)
+
+def text_of(counts: TextCounts, *, scratch: Scratch = MEMORY) -> Iterator[bytes]:
+    """Give the n-grams of every order with their counts as a text, piece by piece; see `counts_text`."""
+    tokenizer, merged = join([counts], order=counts.order, options=TextConfig(), scratch=scratch)
+    yield from count_pieces(count_ngrams(merged, scratch=scratch), tokenizer)

@@ -137,8 +137,13 @@ def check_folder(
             )
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, holds: str = "model.safetensors") -> None:
     """Refuse, before any work is done, a folder that could not be written in the end.
+
+    Args:
+        path: The folder.
+        force: Whether it may be replaced.
+        holds: A file by which a folder is known for one that may be.
 
     Raises:
         UsageError: it exists and is not empty, and `force` is off or it holds something that we did not write.
@@ -148,9 +153,10 @@ def check_target(path: Path, *, force: bool) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError(f"{path}: exists and is not a folder; give another place with -o")
     if path.exists() and any(path.iterdir()):
-        if not _is_ours(path):
+        if not _is_ours(path, holds):
             raise UsageError(
-                f"{path}: is a folder that holds something else than a model; give another place with -o"
+                f"{path}: is a folder that holds something else (not {holds} and what goes with it); give another "
+                "place with -o"
             )
         if not force:
             raise UsageError(
@@ -162,16 +168,17 @@ def check_target(path: Path, *, force: bool) -> None:
         raise ResourceError(f"{parent}: cannot be written; choose another place with -o DIR")
 
 
-def _is_ours(folder: Path) -> bool:
-    """Tell whether a folder holds a manifest and nothing but what the manifest lists."""
+def _is_ours(folder: Path, holds: str) -> bool:
+    """Tell whether a folder holds a manifest, a certain file, and nothing but what the manifest lists."""
     try:
-        return {file.name for file in folder.iterdir()} <= {MANIFEST, *read_manifest(folder)}
+        listed = read_manifest(folder)
+        return holds in listed and {file.name for file in folder.iterdir()} <= {MANIFEST, *listed}
     except ModelFormatError:
         return False
 
 
 @contextmanager
-def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, force: bool = False, holds: str = "model.safetensors") -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and goes when it does not.
 
     Its manifest is written last.
@@ -179,7 +186,7 @@ def atomic_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         UsageError, ResourceError: see `check_target`; ResourceError as well where the disk is full.
     """
-    check_target(path, force=force)
+    check_target(path, force=force, holds=holds)
     parent = path.absolute().parent
     try:
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=parent))

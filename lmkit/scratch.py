@@ -24,9 +24,10 @@ import numpy as np
 from lmkit.config import bytes_of
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import disk_error
-from lmkit.threads import chunks
+from lmkit.threads import chunks, cores
 
 LEAST_ROOM = 64 << 20  # bytes beside what the program itself takes
+_LEAST_ITEMS = 1 << 12
 
 
 class Scratch:
@@ -85,6 +86,16 @@ class Scratch:
                 f"{held >> 20} MB; give at least {(held + LEAST_ROOM >> 20) + 1}M"
             )
         return self.memory - held
+
+    def at_a_time(self, size: int, *, most: int = 1 << 18, waiting: int = 0) -> int:
+        """Give how many items of `size` bytes a thread should take at a time, for all to fit in half of the room.
+
+        Args:
+            size: Bytes that an item takes while it is worked on.
+            most: Where more would not be faster.
+            waiting: Results that wait beside those that are worked on.
+        """
+        return max(min(most, self.room // (2 * size * (cores() + waiting))), _LEAST_ITEMS)
 
     def check_disk(self, needed: int) -> None:
         """Refuse, before any work is done, what the disk has no space for.

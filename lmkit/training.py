@@ -14,12 +14,13 @@ from typing import Any, cast
 from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import Record, save
 from lmkit.config import TextConfig, make
+from lmkit.counting import natural_order, open_counts
 from lmkit.errors import InputError, Stopped, UsageError, did_you_mean
 from lmkit.evaluation import perplexity
 from lmkit.files import check_target
 from lmkit.model import LanguageModel
 from lmkit.progress import Progress
-from lmkit.scratch import Scratch, peak
+from lmkit.scratch import Scratch, peak, resident
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines
 from lmkit.text.tokenizer import Tokenizer, check_options, choose_tokenizer
@@ -74,8 +75,10 @@ def train(
     stopped: Stopped | None = None
     try:
         model = material.fit(report=report, log=record.metrics.append)
-    except Stopped as stop:  # the model as far as it has come is worth keeping
-        stopped, model = stop, cast(LanguageModel, stop.model)
+    except Stopped as stop:
+        if stop.model is None:
+            raise
+        stopped, model = stop, cast(LanguageModel, stop.model)  # as far as it has come, it is worth keeping
     if material.measured is not None and stopped is None:
         _validate(model, material.measured, Scratch.of(material.config), record, say)
     record.summary |= {"seconds": round(time.monotonic() - began, 2), "stopped_early": stopped is not None}
@@ -151,7 +154,7 @@ def _from_text(
         ids,
         tokenizer=tokenizer,
         config=model_config,
-        valid=None if measured is None else tokenizer.encode_corpus(measured, scratch=scratch),
+        valid=None if measured is None or not chosen.tunes else tokenizer.encode_corpus(measured),
     )
     return _Material(fit, model_config, record, measured, {"holdout": holdout, **asdict(text_config)})
 
@@ -169,15 +172,14 @@ def _from_counts(
     """Open counts: their texts were cut into tokens when they were counted, and nothing can be held out of them."""
     if holdout:
         raise UsageError("nothing can be held out of counts; give --valid and --test files")
-    from lmkit.counting import open_counts
-
     names = [os.fspath(name) for name in ([text] if isinstance(text, str | os.PathLike) else text)]
-    kind = str(options.get("tokenizer", "word")).replace("auto", "word")
+    kind = options.get("tokenizer", "auto")
+    kind = "word" if kind == "auto" else str(kind)
+    train_on_counts = chosen.train_on_counts
     parts = [open_counts(name, kind=kind) for name in names]
     if not parts:
         raise UsageError("no counts were named; make some first: lmkit count corpus.txt -o counts")
-    train_on_counts = chosen.train_on_counts
-    text_config, model_config = _route({"order": min(part.order for part in parts), **options}, chosen)
+    text_config, model_config = _route({"order": natural_order(parts), **options}, chosen)
     tokenizer = parts[0].tokenizer
     if text_config.tokenizer not in ("auto", tokenizer.kind) or text_config.specials != "error":
         raise UsageError(
@@ -197,8 +199,8 @@ def _validate(
 ) -> None:
     """Measure a model on its validation text, unless that would take more memory than there is."""
     size = sum(array.nbytes for array in model.arrays().values())
-    if size > scratch.room:
-        say("validation is not measured: the model is larger than the memory allowed; see lmkit ppl")
+    if scratch.memory is not None and size > scratch.memory - resident():
+        say("validation is not measured: scoring would take more memory than is allowed; see lmkit ppl")
         return
     result = perplexity(model, text)
     record.summary["valid"] = result.as_dict()

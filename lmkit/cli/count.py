@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import shlex
-from pathlib import Path
 from typing import Any
 
 import click
 
 from lmkit.cli.options import config_options
-from lmkit.config import NgramConfig, TextConfig
-from lmkit.errors import UsageError
+from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig, make
 
 DEFAULT = "lmkit-counts"
 EPILOG = """
@@ -22,7 +20,6 @@ Examples:
   lmkit train --counts monday tuesday      the model of both texts
   lmkit count monday.txt --text counts.gz  every n-gram with its count, a line each
 """
-OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")
 
 
 @click.command("count", epilog=EPILOG)
@@ -31,7 +28,7 @@ OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")
 @click.option("--text", metavar="FILE", help="write every n-gram and its count as a text; - for stdout")
 @click.option("--force", is_flag=True, help="replace what is there")
 @click.option("-q", "--quiet", is_flag=True, help="say nothing but warnings and errors")
-@config_options(TextConfig, NgramConfig, only=OPTIONS)
+@config_options(TextConfig, NgramConfig, only=COUNT_OPTIONS)
 def command(
     files: tuple[str, ...], output: str | None, text: str | None, force: bool, quiet: bool, **given: Any
 ) -> None:
@@ -39,10 +36,12 @@ def command(
 
     The model of all counts is the one that the texts themselves would give, joined.
     """
-    from lmkit.counting import count, write_text
+    from lmkit.cli.output import check_file, write_bytes
+    from lmkit.counting import count, text_of
+    from lmkit.scratch import Scratch
 
-    if text is not None and text != "-" and Path(text).exists() and not force:
-        raise UsageError(f"{text}: exists already; give another name, or --force to replace it")
+    if text is not None:
+        check_file(text, force=force)
     folder = output or (DEFAULT if text is None else None)
 
     def say(line: str) -> None:
@@ -54,7 +53,8 @@ def command(
     options = {name: value for name, value in given.items() if value is not None}
     counts = count(files, output=folder, force=force, report=None if quiet else say, **options)
     if text is not None:
-        write_text(counts, text)
+        scratch = Scratch.of(make(NgramConfig, {k: options[k] for k in ("memory", "temp") if k in options}))
+        write_bytes(text, text_of(counts, scratch=scratch))
         say(f"wrote {text}")
     if folder is not None:
         say(f"saved {folder}; next: lmkit train --counts {shlex.quote(folder)}")

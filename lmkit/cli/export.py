@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 
 from lmkit.errors import UsageError
@@ -24,7 +21,8 @@ Examples:
 def command(model: str | None, arpa: str | None, force: bool) -> None:
     """Write a model in a format of other tools: ARPA, for n-gram models."""
     from lmkit.bundle import load
-    from lmkit.ngram.arpa import arpa_pieces, write_arpa
+    from lmkit.cli.output import check_file, write_bytes
+    from lmkit.ngram.arpa import arpa_pieces
     from lmkit.ngram.model import NgramModel
 
     if arpa is None:
@@ -32,13 +30,6 @@ def command(model: str | None, arpa: str | None, force: bool) -> None:
     loaded = load(model)
     if not isinstance(loaded, NgramModel):
         raise UsageError(f"an ARPA file holds n-grams; this model is of the backend {loaded.backend}")
-    if arpa == "-":
-        out = sys.stdout.buffer
-        for piece in arpa_pieces(loaded):
-            out.write(piece)
-        return
-    path = Path(arpa)
-    if path.is_file() and not force:
-        raise UsageError(f"{path}: exists already; give another name, or --force to replace it")
-    write_arpa(loaded, path)
-    click.echo(f"wrote {path}: {sum(loaded.trie.sizes()):,} n-grams", err=True)
+    check_file(arpa, force=force)
+    write_bytes(arpa, arpa_pieces(loaded))
+    click.echo(f"wrote {arpa}: {sum(loaded.trie.sizes()):,} n-grams", err=True)

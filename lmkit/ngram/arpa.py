@@ -17,6 +17,7 @@ import numpy as np
 from lmkit.files import atomic_file
 from lmkit.ngram.kernels import writing
 from lmkit.ngram.model import NgramModel
+from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import Vocabulary
 from lmkit.threads import chunks, in_order
 
@@ -51,14 +52,12 @@ def arpa_pieces(model: NgramModel) -> Iterator[bytes]:
     yield f"\\data\\\n{sizes}".encode()
     for order in range(1, trie.order + 1):
         yield f"\n\\{order}-grams:\n".encode()
-        yield from ngram_lines(
-            writing.write_arpa_lines, trie.columns, trie.level, order, model.tokenizer.vocab
-        )
+        yield from ngram_lines(writing.write_arpa_lines, trie.columns, trie.level, order, model.tokenizer)
     yield b"\n\\end\\\n"
 
 
 def ngram_lines(
-    kernel: Callable[..., int], columns: Sequence[Any], level: np.ndarray, order: int, vocab: Vocabulary
+    kernel: Callable[..., int], columns: Sequence[Any], level: np.ndarray, order: int, tokenizer: Tokenizer
 ) -> Iterator[bytes]:
     """Write the n-grams of one order, a line each, on all cores.
 
@@ -67,9 +66,9 @@ def ngram_lines(
         columns: what is known of each n-gram.
         level: where each order begins.
         order: which.
-        vocab: the words.
+        tokenizer: whose words they hold.
     """
-    shown = printable(vocab)
+    shown = printable(tokenizer)
     names = np.frombuffer(shown.data, np.uint8)
     per_line = order * int(np.diff(shown.offsets).max()) + _NUMBERS
 
@@ -82,9 +81,10 @@ def ngram_lines(
     return in_order(write, chunks(int(level[order - 1]), int(level[order]), step))
 
 
-def printable(vocab: Vocabulary) -> Vocabulary:
-    """Give a vocabulary without white space inside its tokens."""
-    if not any(mark in vocab.data for mark in (b" ", b"\t", b"\r", b"\0")):
+def printable(tokenizer: Tokenizer) -> Vocabulary:
+    """Give a vocabulary without white space inside its tokens: words have none."""
+    vocab = tokenizer.vocab
+    if tokenizer.joiner:
         return vocab
     table = str.maketrans(_ESCAPES)
     return Vocabulary("".join(f"{token.translate(table)}\n" for token in vocab.tokens).encode())

@@ -14,9 +14,12 @@ import numpy as np
 from lmkit.errors import InputError
 from lmkit.ngram.counting import Counts
 from lmkit.ngram.kernels import counting
+from lmkit.ngram.suffix_sort import MAX_TOKENS
 from lmkit.scratch import Scratch, release
 from lmkit.text.vocabulary import BOS
 from lmkit.threads import chunks, in_threads
+
+CONTEXT_BYTES = 128  # that a context takes with what extends it, while a loop goes through them
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def _suffixes(counts: Counts, scratch: Scratch) -> np.ndarray:
         release(suffix[begin:end], first[begin:end], word[extensions], suffix[extensions])
 
     for n in range(3, counts.order + 1):  # each order needs the one below
-        contexts = chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18)
+        contexts = chunks(int(level[n - 2]), int(level[n - 1]), scratch.at_a_time(CONTEXT_BYTES))
         for ends in suffix_ranges(counts, n, room=scratch.room):
             in_threads(link, [(*context, *ends) for context in contexts])
             release(word, first)
@@ -93,9 +96,9 @@ def _adjusted(counts: Counts, suffix: np.ndarray, scratch: Scratch) -> np.ndarra
         release(adjusted[begin:end], count[begin:end])
 
     def count_into(n: int) -> None:
-        room = max(scratch.room // 8, 1)  # two orders at a time
-        for low, high in chunks(int(level[n - 2]), int(level[n - 1]), room):
-            for begin, end in chunks(int(level[n - 1]), int(level[n])):
+        part = scratch.at_a_time(8, most=MAX_TOKENS)
+        for low, high in chunks(int(level[n - 2]), int(level[n - 1]), part):
+            for begin, end in chunks(int(level[n - 1]), int(level[n]), scratch.at_a_time(8, most=1 << 20)):
                 counting.count_continuations(suffix, begin, end, low, high, adjusted)
                 release(suffix[begin:end])
             release(adjusted)

@@ -52,8 +52,7 @@ def count_ngrams(windows: SortedWindows, *, scratch: Scratch) -> Counts:
     count[:vocab_size] = windows.counts
     first = scratch.zeros(contexts + 1, np.uint32)
     _collect(windows, level, word, count, first[1:])
-    total = np.uint32(vocab_size)
-    first[0] = total
+    first[0] = total = vocab_size
     for piece in scratch.pieces(first[1:]):
         total = counting.accumulate(piece, total)
     return Counts(order=len(level) - 1, level=level, word=word, first=first, count=count)

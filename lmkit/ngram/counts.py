@@ -14,28 +14,37 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lmkit.config import MAX_ORDER, TextConfig
-from lmkit.errors import ModelFormatError, UsageError
+from lmkit.errors import ModelFormatError, ResourceError, UsageError
 from lmkit.files import atomic_folder, check_folder, read_json, write_json
-from lmkit.ngram.external_sort import Run, SortedRun, Watch, merge, run_of_windows, unwatched
+from lmkit.ngram.external_sort import (
+    Run,
+    SortedRun,
+    Watch,
+    empty_run,
+    merge,
+    run_of_windows,
+    unwatched,
+    window_bytes,
+)
 from lmkit.ngram.kernels import sorting
+from lmkit.ngram.suffix_sort import MAX_TOKENS
 from lmkit.scratch import Scratch, release
 from lmkit.tensors import check_arrays, read_tensors, write_tensors
 from lmkit.text.tokenizer import Tokenizer, load_tokenizer
-from lmkit.text.vocabulary import EOS
+from lmkit.text.vocabulary import BOS, EOS
 from lmkit.threads import chunks
 from lmkit.version import __version__
 
 FORMAT = 1
-_REQUIRED = ("config.json", "tokenizer.json", "vocab.txt", "counts.safetensors")
-_WINDOW_BYTES = 120  # that a window takes while it is renumbered and sorted
-_LEAST_PIECE, _MOST_PIECE = 1 << 12, 1 << 20
+FILE = "counts.safetensors"
+_REQUIRED = ("config.json", "tokenizer.json", "vocab.txt", FILE)
+_LEAST_PIECE, _MOST_PIECE = 1 << 12, 1 << 24  # windows
 
 
 @dataclass(frozen=True)
@@ -72,13 +81,35 @@ class TextCounts:
         return self.run.windows.shape[1]
 
     def unigrams(self) -> np.ndarray:
-        """Give how often each token occurs (V,) int64: each is the first of one window."""
+        """Give how often each token occurs (V,) int64: each is the first of one window.
+
+        Raises:
+            ModelFormatError: the windows hold what cannot be.
+        """
         counts, begun = (np.zeros(len(self.tokenizer.vocab), np.int64) for _ in range(2))
-        for begin, end in chunks(0, len(self.run.weight)):
-            windows, weight = (array[begin:end] for array in self.run)
-            sorting.count_first_tokens(windows[:, :1].astype(np.int32), weight, counts, begun)
-            release(windows, weight)
+        for windows, weight in self.pieces(1 << 18):
+            sorting.count_first_tokens(windows, weight, counts, begun)
         return counts
+
+    def is_whole(self) -> bool:
+        """Tell whether every window reaches its line end, so that longer ones would say no more."""
+        return all((windows[:, -1] == EOS).all() for windows, _ in self.pieces(1 << 18))
+
+    def pieces(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give windows (n, order) int32 and weights (n,), so many at a time.
+
+        Raises:
+            ModelFormatError: they hold what cannot be.
+        """
+        for begin, end in chunks(0, len(self.run.weight), size):
+            windows, weight = self.run.windows[begin:end].astype(np.int32), self.run.weight[begin:end]
+            sound = windows.max() < len(self.tokenizer.vocab) and windows.min() >= 0 and weight.min() >= 1
+            if not sound or (windows[:, 1:] == BOS).any():
+                raise ModelFormatError(
+                    "the counts hold ids outside the vocabulary, <s> inside a line or counts below 1; make them again"
+                )
+            yield windows, weight
+            release(self.run.windows[begin:end], weight)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the folder, whole or not at all.
@@ -87,7 +118,7 @@ class TextCounts:
             UsageError: it exists already and `force` is off.
             ResourceError: it cannot be written.
         """
-        with atomic_folder(Path(path), force=force) as folder:
+        with atomic_folder(Path(path), force=force, holds=FILE) as folder:
             facts = {
                 "format": FORMAT,
                 "lmkit": __version__,
@@ -97,7 +128,7 @@ class TextCounts:
             }
             write_json(folder / "config.json", facts)
             self.tokenizer.save(folder)
-            write_tensors(folder / "counts.safetensors", self.run._asdict())
+            write_tensors(folder / FILE, self.run._asdict())
 
 
 def load_counts(path: str | os.PathLike[str]) -> TextCounts:
@@ -113,8 +144,8 @@ def load_counts(path: str | os.PathLike[str]) -> TextCounts:
     if not isinstance(facts, dict) or facts.get("kind") != "counts" or facts.get("format") != FORMAT:
         raise ModelFormatError(f"{folder / 'config.json'}: is not that of counts in format {FORMAT}")
     tokenizer = load_tokenizer(folder)
-    arrays = read_tensors(folder / "counts.safetensors")
-    size, order = len(arrays.get("weight", ())), facts.get("order")
+    arrays = read_tensors(folder / FILE)
+    size, order = arrays.get("weight", np.empty(0)).size, facts.get("order")
     if not size or not isinstance(order, int) or not 1 <= order <= MAX_ORDER:
         raise ModelFormatError(f"{folder}: holds no counts, or names no order")
     expected = {"windows": (_smallest(tokenizer).__name__, (size, order)), "weight": ("int32", (size,))}
@@ -146,35 +177,39 @@ def join(
     Raises:
         UsageError: they do not go together, or hold shorter windows.
         ModelFormatError: a file holds numbers that cannot be.
+        ResourceError: the counts add up to more than can be counted.
     """
     first = parts[0].tokenizer
     if len({part.tokenizer.kind for part in parts}) > 1:
         kinds = ", ".join(sorted({part.tokenizer.kind for part in parts}))
         raise UsageError(f"counts of different tokenizers ({kinds}) cannot be added; count all texts alike")
-    shortest = min(part.order for part in parts)
-    if order > shortest:
+    longest = max_order(parts)
+    if order > longest:
         raise UsageError(
-            f"the counts hold n-grams up to order {shortest}; give --order {shortest}, or count again"
+            f"the counts hold n-grams up to order {longest}; give --order {longest}, or count again"
         )
-    tokenizer = type(first).join([(part.tokenizer, part.unigrams()) for part in parts], options=options)
+    unigrams = [part.unigrams() for part in parts]
+    tokens = sum(int(counts.sum()) for counts in unigrams)
+    if tokens > MAX_TOKENS:
+        raise ResourceError(f"{tokens:,} tokens are more than the {MAX_TOKENS:,} that one model can count")
+    tokenizer = type(first).join(
+        [(part.tokenizer, counts) for part, counts in zip(parts, unigrams, strict=True)], options=options
+    )
     vocab_size = len(tokenizer.vocab)
+    size = max(scratch.room // (2 * window_bytes(order, vocab_size)), _LEAST_PIECE)
     runs = []
     for part in parts:
         ids = tokenizer.ids_of(part.tokenizer.vocab)
-        for windows, weight in _pieces(part, order, scratch):
-            renumbered = ids[windows]
-            runs.append(run_of_windows(renumbered, weight, vocab_size=vocab_size, scratch=scratch))
+        space = empty_run(len(part.run.weight), order, scratch)
+        for windows, weight in part.pieces(min(size, _MOST_PIECE)):
+            renumbered = np.full((len(windows), order), EOS, np.int32)
+            renumbered[:, : part.order] = ids[windows[:, :order]]
+            run = run_of_windows(renumbered, weight, vocab_size=vocab_size, space=space)
+            runs.append(run)
+            space = Run(*(array[len(run.weight) :] for array in space))
     return tokenizer, merge(runs, vocab_size=vocab_size, scratch=scratch, watch=watch)
 
 
-def _pieces(part: TextCounts, order: int, scratch: Scratch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give windows (n, order) and weights (n,), as many at a time as memory allows, once they are known to be sound."""
-    size = max(min(_MOST_PIECE, scratch.room // _WINDOW_BYTES), _LEAST_PIECE)
-    for begin, end in pairwise([*range(0, len(part.run.weight), size), len(part.run.weight)]):
-        windows, weight = part.run.windows[begin:end, :order], part.run.weight[begin:end]
-        if windows.max() >= len(part.tokenizer.vocab) or windows.min() < 0 or weight.min() < 1:
-            raise ModelFormatError(
-                "counts.safetensors: holds ids outside the vocabulary, or counts below one"
-            )
-        yield windows, weight
-        release(part.run.windows[begin:end], weight)
+def max_order(parts: Sequence[TextCounts]) -> int:
+    """Give the highest order of a model that some counts can make."""
+    return min((part.order for part in parts if not part.is_whole()), default=MAX_ORDER)

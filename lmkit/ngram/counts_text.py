@@ -7,91 +7,120 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from lmkit.config import MAX_ORDER
 from lmkit.errors import InputError, UsageError
-from lmkit.files import atomic_file
 from lmkit.ngram.arpa import ngram_lines, unprintable
 from lmkit.ngram.counting import Counts
 from lmkit.ngram.counts import TextCounts
 from lmkit.ngram.external_sort import Run
 from lmkit.ngram.kernels import reading, writing
+from lmkit.scratch import MEMORY, Scratch, release
 from lmkit.text.byte import ByteTokenizer
 from lmkit.text.character import CharTokenizer
 from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS, EOS, UNK, Vocabulary
+from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
 from lmkit.text.word import WordIndex, WordTokenizer
-
-
-def write_counts(counts: Counts, tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
-    """Write counts as text, compressed if the name ends in `.gz`.
-
-    Raises:
-        ResourceError: the file cannot be written.
-    """
-    with atomic_file(Path(path)) as file:
-        for piece in count_pieces(counts, tokenizer):
-            file.write(piece)
+from lmkit.threads import chunks
 
 
 def count_pieces(counts: Counts, tokenizer: Tokenizer) -> Iterator[bytes]:
     """Give the bytes of such a text, piece by piece: order after order."""
     columns = counts.word, counts.first, counts.count
     for order in range(1, counts.order + 1):
-        yield from ngram_lines(writing.write_count_lines, columns, counts.level, order, tokenizer.vocab)
+        yield from ngram_lines(writing.write_count_lines, columns, counts.level, order, tokenizer)
 
 
-def read_counts(path: str | os.PathLike[str], *, kind: str = "word") -> TextCounts:
+def read_counts(path: str | os.PathLike[str], *, kind: str = "word", scratch: Scratch = MEMORY) -> TextCounts:
     """Read counts of all orders, of whole lines with `<s>` and `</s>`.
 
     Args:
         path: The file, plain or compressed, in any order of lines.
         kind: What its words are: `word`, `char` or `byte`.
+        scratch: Where large arrays are.
 
     Raises:
         UsageError: there is no such file, or its words cannot be tokens of that kind.
         InputError: a line holds no count, or the counts are not complete.
     """
     corpus = Corpus.from_paths(path)
-    order, lines = 0, 0
+    totals, lines = np.zeros(MAX_ORDER + 1, np.int64), 0  # how often n-grams of each order were met
     for block in corpus.blocks():
-        lengths, _ = _split(bytearray(block), path, lines)
-        order, lines = max(order, int(lengths.max())), lines + len(lengths)
+        lengths, values = _split(bytearray(block), path, lines)
+        totals += np.bincount(lengths, values, MAX_ORDER + 1).astype(np.int64)
+        lines += len(lengths)
+    order = int(np.flatnonzero(totals)[-1])
     index = WordIndex(Vocabulary.from_tokens([]), "keep", literal_unk=True, grow=True)
-    pieces, lines = [], 0
+    weighted = scratch.joined(_weighted_windows(corpus, path, order, index), np.int32).reshape(-1, order + 1)
+    windows, weight = weighted[:, :order], weighted[:, order]
+    _check_complete(path, windows, weight, totals[: order + 1], scratch)
+    tokenizer = _tokenizer(kind, index.vocabulary(), unk="word" if index.counts[UNK] else "oov")
+    if isinstance(tokenizer, ByteTokenizer):
+        ids = tokenizer.ids_of(index.vocabulary())
+        for piece in scratch.pieces(windows):
+            piece[:] = ids[piece]
+    return TextCounts.of(tokenizer, Run(windows, weight), {"sources": [str(path)]}, scratch=scratch)
+
+
+def _weighted_windows(
+    corpus: Corpus, path: str | os.PathLike[str], order: int, index: WordIndex
+) -> Iterator[np.ndarray]:
+    """Give the windows among the n-grams of a text, numbered by `index`, each followed by its count."""
+    lines = 0
     for block in corpus.blocks():
         data = bytearray(block)
         lengths, values = _split(data, path, lines)
         ids = index.encode(bytes(data), UNK)
-        windows, weight = np.empty((len(lengths), order), np.int32), np.empty(len(lengths), np.int32)
-        rows, bad = reading.gather_windows(ids, lengths, values, windows, weight)
+        weighted = np.empty((len(lengths), order + 1), np.int32)
+        rows, bad = reading.gather_windows(ids, lengths, values, weighted[:, :order], weighted[:, order])
         if bad >= 0:
             raise InputError(f"{path}:{lines + bad + 1}: <s> can only begin an n-gram, and </s> only end one")
-        pieces.append((windows[:rows].copy(), weight[:rows].copy()))
+        yield weighted[:rows].ravel()
         lines += len(lengths)
-    windows, weight = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-    begun, ended = (int(weight[windows[:, 0] == token].sum(dtype=np.int64)) for token in (BOS, EOS))
-    if not 0 < begun == ended:
+
+
+def _check_complete(
+    path: str | os.PathLike[str],
+    windows: np.ndarray,
+    weight: np.ndarray,
+    totals: np.ndarray,
+    scratch: Scratch,
+) -> None:
+    """Compare the n-grams met, of each order (order + 1,), with those that follow from the windows."""
+    expected = np.zeros(len(totals), np.int64)
+    begun = ended = 0
+    for low, high in chunks(0, len(weight)):
+        some, how_often = windows[low:high], weight[low:high].astype(np.int64)
+        lengths = 1 + np.cumprod(some[:, :-1] != EOS, axis=1).sum(axis=1)
+        expected += np.bincount(lengths, how_often, len(totals)).astype(np.int64)
+        begun += int(how_often[some[:, 0] == BOS].sum())
+        ended += int(how_often[some[:, 0] == EOS].sum())
+        release(windows)
+    expected = np.cumsum(expected[::-1])[::-1]  # a window is an n-gram of every order up to its length
+    if not 0 < begun == ended or (expected != totals)[1:].any():
         raise InputError(
-            f"{path}: {begun:,} lines begin and {ended:,} end; counts of every order up to {order} are needed, with "
-            "<s> and </s>, and none left out for being rare (lmkit count --text, or ngram-count -write)"
+            f"{path}: these are not all n-grams of whole lines ({begun:,} lines begin, {ended:,} end): every order "
+            "up to the highest is needed, with <s> and </s>, and none left out for being rare (lmkit count --text, "
+            "or ngram-count -write)"
         )
-    tokenizer = _tokenizer(kind, index.vocabulary(), unk="word" if index.counts[UNK] else "oov")
-    ids = tokenizer.ids_of(unprintable(index.vocabulary()) if kind == "char" else index.vocabulary())
-    return TextCounts(tokenizer, Run(ids[windows], weight), {"sources": [str(path)]})
 
 
 def _tokenizer(kind: str, words: Vocabulary, *, unk: str) -> Tokenizer:
     if kind == "word":
         return WordTokenizer(vocab=words, unk=unk)
     if kind == "byte":
-        return ByteTokenizer()
+        tokenizer = ByteTokenizer()
+        if (tokenizer.ids_of(words)[len(SPECIALS) :] == UNK).any():
+            raise UsageError(
+                "these are not counts of bytes: some n-grams hold other words than <0x00> to <0xFF>"
+            )
+        return tokenizer
     if kind == "char":
         characters = unprintable(words)
-        if any(len(character) != 1 for character in characters.tokens[3:]):
+        if any(len(character) != 1 for character in characters.tokens[len(SPECIALS) :]):
             raise UsageError("these are not counts of characters: some n-grams hold longer words")
         return CharTokenizer(vocab=characters)
     raise UsageError(
@@ -103,9 +132,10 @@ def _split(data: bytearray, path: str | os.PathLike[str], before: int) -> tuple[
     """Take the counts off the lines; give how many words are left on each, and the counts."""
     count = data.count(b"\n")
     lengths, values = np.empty(count, np.int64), np.empty(count, np.int64)
-    bad = reading.split_counts(np.frombuffer(data, np.uint8), lengths, values)
+    bad = reading.split_counts(np.frombuffer(data, np.uint8), MAX_ORDER, lengths, values)
     if bad >= 0:
         raise InputError(
-            f"{path}:{before + bad + 1}: a line must hold an n-gram, TAB and its count from 1 to {(1 << 31) - 1}"
+            f"{path}:{before + bad + 1}: a line must hold an n-gram of at most {MAX_ORDER} words, TAB, and its count "
+            f"from 1 to {(1 << 31) - 1}"
         )
     return lengths, values

@@ -15,17 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lmkit.errors import ResourceError
 from lmkit.ngram.kernels import sorting
-from lmkit.ngram.suffix_sort import MAX_TOKENS, Part, SortedSuffixes, sort_suffixes, sort_windows
+from lmkit.ngram.suffix_sort import Part, SortedSuffixes, sort_suffixes, sort_windows
 from lmkit.scratch import Scratch, release
 from lmkit.threads import chunks, in_order, in_threads
 
-_POSITION_BYTES = 40  # that a position takes while a stretch of text is sorted
-_LEAST_STRETCH = 1 << 16
-_WINDOW_BYTES = 240  # that a window takes while a range is merged, on two cores
-_LEAST_RANGE, _MOST_RANGE = 1 << 12, 1 << 20
-_PART = 1 << 18  # windows read at a time
+_LEAST_STRETCH = 1 << 16  # positions
+_MOST_RANGE = 1 << 20  # windows
 _RANGES = 64  # of first tokens, for threads to share
 
 
@@ -53,6 +49,7 @@ class SortedRun:
         shared, length: (R,) uint8, see `Part`.
         counts, rows: see `SortedWindows`.
         bounds: (ranges + 1,) int64, where each range of first tokens begins and ends.
+        part: how many windows to give at a time.
     """
 
     run: Run
@@ -61,37 +58,62 @@ class SortedRun:
     counts: np.ndarray
     bounds: np.ndarray
     rows: np.ndarray
+    part: int
 
     def parts(self, r: int) -> Iterator[Part]:
         """Give the windows of a range, some at a time."""
         order = self.run.windows.shape[1]
         begin, end = int(self.bounds[r]), int(self.bounds[r + 1])
-        for low in range(begin, end, _PART):
-            places = slice(low, min(low + _PART, end))
+        for places in (slice(*ends) for ends in chunks(begin, end, self.part)):
             stream = self.run.windows[places].ravel()
             positions = np.arange(0, len(stream), order, dtype=np.int32)
             yield Part(stream, positions, self.shared[places], self.length[places], self.run.weight[places])
             release(*self.run, self.shared, self.length)
 
 
+def window_bytes(order: int, vocab_size: int) -> int:
+    """Give the bytes that a window takes while it is sorted: itself twice, its digits, keys, ranks and the like."""
+    digits = -(-order * vocab_size.bit_length() // 40)
+    return 8 * order + 8 * digits + 40
+
+
 def runs_of_text(
     stream: np.ndarray, *, order: int, vocab_size: int, scratch: Scratch, watch: Watch = unwatched
 ) -> list[Run]:
     """Sort a stream (S,) a stretch at a time, each as large as memory allows."""
-    stretch = max(scratch.room // _POSITION_BYTES, _LEAST_STRETCH)
-    runs = []
+    stretch = max(scratch.room // window_bytes(order, vocab_size), _LEAST_STRETCH)
+    runs = empty_run(len(stream), order, scratch)
+    found = []
     begins = range(0, len(stream), stretch)
     for begin in watch(begins, len(begins)):
         size = min(stretch, len(stream) - begin)
         some = stream[begin : begin + size + order - 1].copy()
         release(stream)
-        suffixes = sort_suffixes(some, order=order, vocab_size=vocab_size, size=size)
-        runs.append(run_of_suffixes(suffixes, order=order, scratch=scratch))
-    return runs
+        run = _run_of(sort_suffixes(some, order=order, vocab_size=vocab_size, size=size), runs)
+        found.append(run)
+        runs = Run(*(array[len(run.weight) :] for array in runs))
+    return found
 
 
-def run_of_suffixes(suffixes: SortedSuffixes, *, order: int, scratch: Scratch) -> Run:
-    """Give the distinct windows of some sorted positions."""
+def run_of_windows(windows: np.ndarray, weight: np.ndarray, *, vocab_size: int, space: Run) -> Run:
+    """Sort windows (n, order) int32 in any order that fit into memory, and sum up equal ones.
+
+    The sums of weights must stay below 2^31. The result is the beginning of `space`.
+    """
+    run, _, _ = _sorted(windows, weight, vocab_size)
+    stored = Run(*(array[: len(run.weight)] for array in space))
+    stored.windows[:], stored.weight[:] = run
+    release(*stored)
+    return stored
+
+
+def empty_run(size: int, order: int, scratch: Scratch) -> Run:
+    """Give space for so many windows: one pair of arrays for many runs, since each has a file."""
+    return Run(scratch.empty((size, order), np.int32), scratch.empty(size, np.int32))
+
+
+def _run_of(suffixes: SortedSuffixes, space: Run) -> Run:
+    """Give the distinct windows of some sorted positions, at the beginning of `space`."""
     places = [slice(*ends) for ends in pairwise(suffixes.bounds.tolist())]
     distinct = np.zeros(len(places), np.int64)
 
@@ -100,25 +122,15 @@ def run_of_suffixes(suffixes: SortedSuffixes, *, order: int, scratch: Scratch) -
 
     in_threads(count, range(len(places)))
     ends = np.cumsum(distinct)
-    run = Run(scratch.empty((int(ends[-1]), order), np.int32), scratch.empty(int(ends[-1]), np.int32))
 
     def write(r: int) -> None:
-        target = slice(ends[r] - distinct[r], ends[r])
+        target = Run(*(array[ends[r] - distinct[r] : ends[r]] for array in space))
         for part in suffixes.parts(r):
-            sorting.write_distinct(*part, run.windows[target], run.weight[target])
-        release(*run)
+            sorting.write_distinct(*part, *target)
+        release(*target)
 
     in_threads(write, range(len(places)))
-    return run
-
-
-def run_of_windows(windows: np.ndarray, weight: np.ndarray, *, vocab_size: int, scratch: Scratch) -> Run:
-    """Sort windows (n, order) int32 in any order that fit into memory, and sum up equal ones."""
-    run, _, _ = _sorted(windows, weight, vocab_size)
-    stored = Run(scratch.empty(run.windows.shape, np.int32), scratch.empty(run.weight.shape, np.int32))
-    stored.windows[:], stored.weight[:] = run
-    release(*stored)
-    return stored
+    return Run(*(array[: ends[-1]] for array in space))
 
 
 def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watch = unwatched) -> SortedRun:
@@ -129,19 +141,13 @@ def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watc
         vocab_size: How many different tokens there are.
         scratch: Where large arrays are.
         watch: Is told of every range: takes the ranges and their number, and gives them on.
-
-    Raises:
-        ResourceError: their counts add up to more than can be counted.
     """
-    met = sum(int(piece.sum()) for run in runs for piece in scratch.pieces(run.weight))
-    if met > MAX_TOKENS:
-        raise ResourceError(f"{met:,} tokens are more than the {MAX_TOKENS:,} that one model can count")
     total, order = sum(len(run.weight) for run in runs), runs[0].windows.shape[1]
-    merged = Run(scratch.empty((total, order), np.int32), scratch.empty(total, np.int32))
+    merged = empty_run(total, order, scratch)
     shared, length = scratch.empty(total, np.uint8), scratch.empty(total, np.uint8)
     counts, begun = np.zeros(vocab_size, np.int64), np.zeros(vocab_size, np.int64)
 
-    def gather(ends: list[tuple[int, int]]) -> tuple[Run, np.ndarray, np.ndarray]:
+    def gather(ends: np.ndarray) -> tuple[Run, np.ndarray, np.ndarray]:
         parts = [(run.windows[a:b], run.weight[a:b]) for run, (a, b) in zip(runs, ends, strict=True)]
         windows, weight = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         for run in runs:
@@ -149,7 +155,7 @@ def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watc
         return _sorted(windows, weight, vocab_size)
 
     n = 0
-    size = max(min(_MOST_RANGE, scratch.room // _WINDOW_BYTES), _LEAST_RANGE)
+    size = scratch.at_a_time(window_bytes(order, vocab_size), most=_MOST_RANGE, waiting=2)
     ranges = _ranges(runs, size)
     for run, shared_here, length_here in watch(in_order(gather, ranges), len(ranges)):
         places = slice(n, n + len(run.weight))
@@ -170,7 +176,9 @@ def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watc
             release(shared, length)
 
     in_threads(count, range(len(rows)))
-    return SortedRun(Run(merged.windows[:n], merged.weight[:n]), shared[:n], length[:n], counts, bounds, rows)
+    run = Run(merged.windows[:n], merged.weight[:n])
+    part = scratch.at_a_time(8 * order + 60)  # with what is made of it
+    return SortedRun(run, shared[:n], length[:n], counts, bounds, rows, part)
 
 
 def _sorted(windows: np.ndarray, weight: np.ndarray, vocab_size: int) -> tuple[Run, np.ndarray, np.ndarray]:
@@ -190,8 +198,8 @@ def _sorted(windows: np.ndarray, weight: np.ndarray, vocab_size: int) -> tuple[R
     return run, shared[distinct], length[distinct]
 
 
-def _ranges(runs: Sequence[Run], size: int) -> list[list[tuple[int, int]]]:
-    """Cut the common order of some runs into ranges of at most `size` windows: where each lies in each run."""
+def _ranges(runs: Sequence[Run], size: int) -> list[np.ndarray]:
+    """Cut the common order of some runs into ranges of at most `size` windows: where each lies in each (runs, 2)."""
     step = max(size // (4 * len(runs)), 1)
     parts = []
     for run in runs:
@@ -200,20 +208,19 @@ def _ranges(runs: Sequence[Run], size: int) -> list[list[tuple[int, int]]]:
     samples = np.concatenate(parts)
     samples = samples[np.lexsort(samples.T[::-1])]
     splitters = [tuple(sample) for sample in samples[3 * len(runs) - 1 :: 3 * len(runs)].tolist()]
-    cuts = []
-    for run in runs:
+    cuts = np.zeros((len(runs), len(splitters) + 2), np.int64)
+    for run, row in zip(runs, cuts, strict=True):
 
         def window(i: int, run: Run = run) -> tuple[int, ...]:
             found = tuple(run.windows[i].tolist())
             release(run.windows[i])
             return found
 
-        places = range(len(run.weight))
-        inner = [bisect_left(places, splitter, key=window) for splitter in splitters]
-        cuts.append(list(pairwise([0, *inner, len(places)])))
+        row[-1] = len(run.weight)
+        row[1:-1] = [bisect_left(range(len(run.weight)), splitter, key=window) for splitter in splitters]
         release(*run)
-    ranges = [list(ends) for ends in zip(*cuts, strict=True)]
-    return [ends for ends in ranges if any(begin < end for begin, end in ends)]
+    ranges = np.stack([cuts[:, :-1], cuts[:, 1:]], axis=-1).swapaxes(0, 1)
+    return [ends for ends in ranges if (ends[:, 0] < ends[:, 1]).any()]
 
 
 def _between_first_tokens(begun: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.ngram.continuations import Continuations, suffix_ranges
+from lmkit.ngram.continuations import CONTEXT_BYTES, Continuations, suffix_ranges
 from lmkit.ngram.counting import Counts
 from lmkit.ngram.discounts import discounts_by_order
 from lmkit.ngram.kernels import estimation
@@ -64,11 +64,13 @@ def estimate(
                 _smooth, low=low, high=high, first=first, adjusted=adjusted, kept=kept, all_kept=all_kept,
                 discount=discounts[n - 1], suffix=suffix, probability=probability, gamma=gamma,
             )  # fmt: skip
-            in_threads(smooth, chunks(int(level[n - 2]), int(level[n - 1]), 1 << 18))
+            contexts = chunks(int(level[n - 2]), int(level[n - 1]), scratch.at_a_time(CONTEXT_BYTES))
+            in_threads(smooth, contexts)
             release(probability)
     probability[BOS] = 1.0  # never predicted; ARPA files give it probability one
-    parts = [values[begin:end] for values in (probability, gamma) for begin, end in chunks(0, len(values))]
-    in_threads(_to_log10, parts)
+    for values in (probability, gamma):
+        some = chunks(0, len(values), scratch.at_a_time(64, most=1 << 17))
+        in_threads(_to_log10, [values[begin:end] for begin, end in some])
     return Trie(level=level, word=counts.word, log10_prob=probability, log10_backoff=gamma, first=first)
 
 

@@ -61,7 +61,7 @@ def compact(trie: Trie, kept: np.ndarray, *, scratch: Scratch) -> Trie:
     if all(piece.all() for piece in scratch.pieces(kept)):
         return trie
     before = scratch.empty(len(kept) + 1, np.uint32)  # how many kept nodes stand before each
-    before[0] = total = np.uint32(0)
+    before[0] = total = 0
     for begin, end in chunks(0, len(kept)):
         before[begin + 1 : end + 1] = kept[begin:end]
         total = counting.accumulate(before[begin + 1 : end + 1], total)

@@ -88,23 +88,27 @@ class SortedSuffixes:
 
 
 def with_line_starts(ids: np.ndarray, *, scratch: Scratch) -> np.ndarray:
-    """Give the stream (S,) int32 of a text (T,) whose lines end in `</s>`: each line begun by `<s>`.
+    """Give the stream (S,) int32 of a text (T,): each line begun by `<s>` and ended by `</s>`, the last one too.
 
     Raises:
         ResourceError: there are more tokens than a position can number.
     """
     length = len(ids) + sum(int((piece == EOS).sum()) for piece in scratch.pieces(ids))
-    if length + 1 > MAX_TOKENS:  # the last line may lack its end
+    if len(ids) and ids[-1] != EOS:
+        length += 2
+    if length > MAX_TOKENS:
         raise ResourceError(
             f"{length:,} tokens are more than the {MAX_TOKENS:,} that one model can count; use a part"
         )
-    stream = scratch.empty(length + 1, np.int32)
+    stream = scratch.empty(length, np.int32)
     n, at_start = 0, True
     for piece in scratch.pieces(ids):
         written, at_start = sorting.add_line_starts(piece, stream[n:], at_start)
         n += written
         release(stream)
-    return stream[:n]
+    if not at_start:
+        stream[n] = EOS
+    return stream
 
 
 def sort_suffixes(

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lmkit
-from lmkit.counting import open_counts, write_text
+from lmkit.cli.output import write_bytes
+from lmkit.counting import open_counts, text_of
 from lmkit.files import write_manifest
 from lmkit.tensors import read_tensors, write_tensors
 
@@ -19,6 +20,10 @@ words = st.sampled_from(["a", "b", "c", "ü", "<unk>", "dd"])
 texts = st.lists(st.lists(words, max_size=6).map(" ".join), min_size=1, max_size=20).map(
     lambda lines: "\n".join([*lines, "a b c dd a b"]) + "\n"
 )
+
+
+def write_text(counts: lmkit.TextCounts, path: str) -> None:
+    write_bytes(path, text_of(counts))
 
 
 def assert_same(model: lmkit.LanguageModel, expected: lmkit.LanguageModel) -> None:
@@ -84,11 +89,12 @@ def test_counts_know_their_text(tmp_path: Path) -> None:
         ("the\t0\n", ":1: a line must hold"),
         ("the\t99999999999\n", ":1: a line must hold"),
         ("\t3\n", ":1: a line must hold"),
-        ("the fox\t3\n", "0 lines begin and 0 end"),
-        ("<s>\t3\nthe\t3\n", "3 lines begin and 0 end"),
+        (" ".join("a" * 33) + "\t1\n", ":1: a line must hold"),
+        ("the fox\t3\n", "0 lines begin, 0 end"),
+        ("<s>\t3\nthe\t3\n", "3 lines begin, 0 end"),
         ("the <s>\t3\n", ":1: <s> can only begin"),
         ("</s> the\t3\n", ":1: <s> can only begin"),
-        ("<s> a\t1\na </s>\t1\n</s>\t1\na b\t1\n", "not complete"),
+        ("<s> a\t1\na </s>\t1\n</s>\t1\na b\t1\n", "not all n-grams"),
         ("<s> a\t1\n</s>\t1\n<s>\t1\n", "not complete"),
     ],
 )
@@ -131,13 +137,70 @@ def test_counts_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         lmkit.count("a b\n", prune=(1,))
 
 
-@pytest.mark.parametrize("what", ["id", "weight", "suffix", "order"])
+@given(drop=st.integers(0, 1000), change=st.booleans())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_text_with_any_line_missing_or_changed_is_refused(tmp_path: Path, drop: int, change: bool) -> None:
+    lines = b"".join(text_of(lmkit.count("a b c a\nb a c\na b\n" * 2, order=3))).splitlines(keepends=True)
+    line = lines.pop(drop % len(lines))
+    if change:
+        lines.append(line.replace(b"\n", b"1\n"))
+    (tmp_path / "counts.txt").write_bytes(b"".join(lines))
+    with pytest.raises(lmkit.InputError, match="not all n-grams"):
+        lmkit.train(tmp_path / "counts.txt", counts=True)
+
+
+def test_counts_of_lines_shorter_than_the_order_serve_any_order(tmp_path: Path) -> None:
+    text = "a b\nb\na\n" * 5
+    write_text(lmkit.count(text, order=9), str(tmp_path / "counts.txt"))
+    lmkit.count("a b c d e f g\n" * 3, order=6, output=tmp_path / "long")
+    model = lmkit.train([tmp_path / "counts.txt", tmp_path / "long"], counts=True)
+    assert_same(model, lmkit.train(text + "a b c d e f g\n" * 3, order=6, holdout=0))
+
+
+def test_more_tokens_than_can_be_counted_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "counts.txt").write_text("<s>\t2147483647\n</s>\t2147483647\n", encoding="utf-8")
+    with pytest.raises(lmkit.ResourceError, match="4,294,967,294 tokens"):
+        lmkit.train(tmp_path / "counts.txt", counts=True)
+
+
+def test_text_counts_that_are_no_bytes_are_no_bytes(tmp_path: Path) -> None:
+    write_text(lmkit.count("a b\n", order=2), str(tmp_path / "counts.txt"))
+    for kind, message in (("byte", "not counts of bytes"), ("bpe", "not of the tokenizer bpe")):
+        with pytest.raises(lmkit.UsageError, match=message):
+            lmkit.train(tmp_path / "counts.txt", counts=True, tokenizer=kind)
+
+
+def test_characters_like_the_mark_of_a_space_come_back(tmp_path: Path) -> None:
+    for text in ("a\u2581b\n", "a \u2581b\n"):
+        write_text(lmkit.count(text, order=2, tokenizer="char"), str(tmp_path / "counts.txt"))
+        model = lmkit.train(tmp_path / "counts.txt", counts=True, tokenizer="char")
+        assert sorted(model.tokenizer.vocab.tokens[3:]) == sorted(set(text.strip()))
+
+
+def test_text_counts_can_be_saved(tmp_path: Path) -> None:
+    write_text(lmkit.count("a b c\nb a\n", order=2), str(tmp_path / "counts.txt"))
+    open_counts(tmp_path / "counts.txt").save(tmp_path / "folder")
+    assert_same(
+        lmkit.train(tmp_path / "folder", counts=True), lmkit.train(tmp_path / "counts.txt", counts=True)
+    )
+    lmkit.train("a b\n", output=tmp_path / "model", order=1)
+    with pytest.raises(lmkit.UsageError, match="something else"):
+        lmkit.count("a b\n", output=tmp_path / "model", force=True)
+
+
+@pytest.mark.parametrize("what", ["id", "first", "start", "weight", "suffix", "order", "scalar"])
 def test_forged_counts_are_refused(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "counts"
     lmkit.count("a b c\nb a\n" * 3, output=folder, order=3)
     arrays = {name: array.copy() for name, array in read_tensors(folder / "counts.safetensors").items()}
     if what == "id":
         arrays["windows"][1, 1] = 200
+    elif what == "first":
+        arrays["windows"][:, 0] = 255
+    elif what == "start":
+        arrays["windows"][1, 1] = 1
+    elif what == "scalar":
+        arrays["weight"] = np.int32(1).reshape(())
     elif what == "weight":
         arrays["weight"][0] = 0
     elif what == "suffix":

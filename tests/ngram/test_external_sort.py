@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +32,7 @@ class Small(Scratch):
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scratch:
     monkeypatch.setattr(external_sort, "_LEAST_STRETCH", 16)
-    monkeypatch.setattr(external_sort, "_LEAST_RANGE", 8)
+    monkeypatch.setattr("lmkit.scratch._LEAST_ITEMS", 8)
     return Small(memory=1, folder=tmp_path)
 
 
@@ -109,7 +111,7 @@ def test_the_model_of_bounded_memory_is_the_same_to_the_bit(
     )
     free = lmkit.train(text, holdout=0, **{"tokenizer": "word", **options})  # type: ignore[arg-type]
     monkeypatch.setattr(external_sort, "_LEAST_STRETCH", 1000)
-    monkeypatch.setattr(external_sort, "_LEAST_RANGE", 300)
+    monkeypatch.setattr("lmkit.scratch._LEAST_ITEMS", 300)
     monkeypatch.setattr("lmkit.ngram.train.Scratch", type("Tiny", (Scratch,), {"room": 4000}))
     bounded = lmkit.train(
         text, holdout=0, memory="4G", temp=str(tmp_path), **{"tokenizer": "word", **options}
@@ -140,3 +142,38 @@ def test_runs_that_hold_the_same_windows_add_up(small: Scratch) -> None:
 def test_bounds_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(lmkit.UsageError, match=message):
         lmkit.train("the fox\n" * 9, holdout=0, **options)  # type: ignore[arg-type]
+
+
+def test_counts_are_joined_in_small_pieces(
+    small: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["".join(f"w{i % n} w{i * i % 7} x\n" for i in range(200)) for n in (5, 9)]
+    for i, text in enumerate(texts):
+        lmkit.count(text, output=tmp_path / str(i), order=4)
+    expected = lmkit.train([tmp_path / "0", tmp_path / "1"], counts=True)
+    monkeypatch.setattr("lmkit.ngram.counts._LEAST_PIECE", 16)
+    monkeypatch.setattr("lmkit.ngram.train.Scratch", type("Tiny", (Scratch,), {"room": 4000}))
+    joined = lmkit.train([tmp_path / "0", tmp_path / "1"], counts=True, memory="4G", temp=str(tmp_path))
+    for name, array in expected.arrays().items():
+        assert np.array_equal(array, joined.arrays()[name]), name
+
+
+PEAK = """
+import os, sys, warnings
+import lmkit
+from lmkit.scratch import peak
+warnings.simplefilter("ignore")
+os.sched_getaffinity = lambda _: range(int(sys.argv[1]))
+lmkit.train(sys.argv[2], order=int(sys.argv[3]), memory="330M", holdout=float(sys.argv[4]))
+print(peak())
+"""
+
+
+@pytest.mark.parametrize(("cores", "order", "holdout"), [(2, 5, 0), (16, 5, 0.1), (2, 20, 0), (16, 20, 0)])
+def test_the_bound_of_memory_holds(tmp_path: Path, cores: int, order: int, holdout: float) -> None:
+    rng = np.random.default_rng(0)
+    words = (30_000 * rng.random(1_200_000) ** 4).astype(int).reshape(-1, 12)
+    (tmp_path / "text.txt").write_text("\n".join(" ".join(f"w{w}" for w in line) for line in words) + "\n")
+    command = [sys.executable, "-c", PEAK, str(cores), str(tmp_path / "text.txt"), str(order), str(holdout)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 1.2 * 330 * 2**20

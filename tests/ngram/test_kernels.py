@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lmkit.compiled import compiled, prefetch
 from lmkit.ngram.continuations import continuations
 from lmkit.ngram.counting import Counts, count_ngrams
-from lmkit.ngram.external_sort import run_of_windows
+from lmkit.ngram.external_sort import empty_run, run_of_windows
 from lmkit.ngram.kernels import counting, estimation, sorting
 from lmkit.ngram.suffix_sort import sort_suffixes, with_line_starts
 from lmkit.scratch import MEMORY
@@ -61,7 +61,8 @@ def test_distinct_windows_and_their_weights(ids: np.ndarray, order: int) -> None
     rows = plain.windows(with_line_starts(ids, scratch=MEMORY), order)
     filled = np.where(rows < 0, EOS, rows).astype(np.int32)
     weight = np.arange(1, len(rows) + 1, dtype=np.int32)
-    run = run_of_windows(filled, weight, vocab_size=VOCAB, scratch=MEMORY)
+    space = empty_run(len(filled), order, MEMORY)
+    run = run_of_windows(filled, weight, vocab_size=VOCAB, space=space)
     distinct, which = np.unique(filled, axis=0, return_inverse=True)
     assert run.windows.tolist() == distinct.tolist()
     assert run.weight.tolist() == np.bincount(which.ravel(), weight).tolist()

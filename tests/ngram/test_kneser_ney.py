@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lmkit
 from lmkit.config import NgramConfig, TextConfig
-from lmkit.errors import LmkitWarning, UsageError
+from lmkit.errors import LmkitWarning, Stopped, UsageError
 from lmkit.ngram.arpa import arpa_pieces
 from lmkit.ngram.model import NgramModel
 from lmkit.ngram.train import train
@@ -152,3 +155,28 @@ def test_a_long_text_is_scored_in_pieces_like_in_one(line: int, monkeypatch: pyt
     pieces, same_end = model.score_ids(ids)
     assert np.array_equal(pieces, one)
     assert same_end == end
+
+
+def test_files_are_the_same_however_they_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fit([["a", "b", "c"], ["b", "c", "a", "a"], [], ["c"], ["a", "b", "b", "c", "d"]] * 3, order=4)
+    whole = b"".join(arpa_pieces(model))
+    monkeypatch.setattr("lmkit.ngram.arpa._BUFFER_BYTES", 1)
+    assert b"".join(arpa_pieces(model)) == whole
+
+
+def test_a_damaged_number_is_written_all_the_same() -> None:
+    model = fit([["a", "b"]], order=2)
+    for value in (np.nan, np.inf, -np.inf, -1e30):
+        model.trie.log10_prob[4] = value
+        assert b"99" in b"".join(arpa_pieces(model))
+
+
+def test_a_training_that_is_stopped_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped(143)
+
+    monkeypatch.setattr("lmkit.ngram.train.count_ngrams", stop)
+    with pytest.raises(Stopped) as stopped:
+        lmkit.train("a b\n" * 200, output=tmp_path / "model")
+    assert stopped.value.exit_code == 143
+    assert list(tmp_path.iterdir()) == []

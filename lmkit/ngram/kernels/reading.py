@@ -7,11 +7,12 @@ from lmkit.text.vocabulary import BOS, EOS
 
 
 @compiled
-def split_counts(data, lengths, values):
+def split_counts(data, most, lengths, values):
     """Take `TAB count` off the end of every line of `data` (n,) uint8, whole lines, by writing spaces over it.
 
     Args:
         data: the bytes; changed.
+        most: how many words an n-gram can have.
         lengths: (lines,) int64, receives how many words are left on each line.
         values: (lines,) int64, receives the counts.
 
@@ -41,7 +42,7 @@ def split_counts(data, lengths, values):
             )
             if inside and after:
                 words += 1
-        if words == 0:
+        if not 0 < words <= most:
             return line
         lengths[line] = words
         values[line] = value

@@ -15,6 +15,8 @@ def write_decimal(value, out, n):
     Sixteen places are the most, so that a number below 1e-8 is written to within 1e-16.
     """
     magnitude = np.abs(np.float64(value))
+    if not magnitude < 1e6:  # no logarithm is; in a damaged file, it must not go on for ever
+        magnitude = 99.0
     scale = 1.0
     digits = 0
     scaled = np.int64(magnitude + 0.5)

@@ -1,0 +1,37 @@
+"""Files that a command writes beside models: `-` is stdout, and nothing is replaced without --force."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from lmkit.errors import ResourceError, UsageError
+from lmkit.files import atomic_file
+
+
+def check_file(name: str, *, force: bool) -> None:
+    """Refuse, before any work is done, a file that could not be written in the end.
+
+    Raises:
+        UsageError: it exists, and `force` is off.
+        ResourceError: there is no such folder.
+    """
+    path = Path(name)
+    if name != "-" and path.is_file() and not force:
+        raise UsageError(f"{path}: exists already; give another name, or --force to replace it")
+    if name != "-" and not path.absolute().parent.is_dir():
+        raise ResourceError(f"{path.parent}: there is no such folder; make it first (mkdir -p)")
+
+
+def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
+    """Write pieces as they come, compressed if the name ends in `.gz`.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    if name == "-":
+        sys.stdout.buffer.writelines(pieces)
+        return
+    with atomic_file(Path(name)) as file:
+        file.writelines(pieces)
