@@ -10,7 +10,7 @@ from typing import Any
 from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig, make
 from lmkit.errors import UsageError
 from lmkit.files import check_target
-from lmkit.ngram.counting import count_ngrams
+from lmkit.ngram.count_trie import count_ngrams
 from lmkit.ngram.counts import FILE, TextCounts, join, load_counts, max_order
 from lmkit.ngram.counts_text import count_pieces, read_counts
 from lmkit.ngram.train import merged_windows

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from lmkit.errors import InputError
-from lmkit.ngram.counting import Counts
+from lmkit.ngram.count_trie import CountTrie
 from lmkit.ngram.kernels import counting
 from lmkit.ngram.suffix_sort import MAX_TOKENS
 from lmkit.scratch import Scratch, release
@@ -24,7 +24,7 @@ CONTEXT_BYTES = 128  # that a context takes with what extends it, while a loop g
 
 @dataclass(frozen=True)
 class Continuations:
-    """What belongs to each n-gram (node of `Counts`) beside its count.
+    """What belongs to each n-gram (node of `CountTrie`) beside its count.
 
     Attributes:
         suffix: (nodes,) int32, the n-gram without its first word; 0 for unigrams.
@@ -36,7 +36,7 @@ class Continuations:
     adjusted: np.ndarray
 
 
-def continuations(counts: Counts, *, scratch: Scratch) -> Continuations:
+def continuations(counts: CountTrie, *, scratch: Scratch) -> Continuations:
     """Find the suffix of every n-gram, and count what each follows.
 
     Raises:
@@ -46,7 +46,7 @@ def continuations(counts: Counts, *, scratch: Scratch) -> Continuations:
     return Continuations(suffix, _adjusted(counts, suffix, scratch))
 
 
-def suffix_ranges(counts: Counts, n: int, *, room: int) -> list[tuple[int, int]]:
+def suffix_ranges(counts: CountTrie, n: int, *, room: int) -> list[tuple[int, int]]:
     """Cut the suffixes of the contexts of order n - 1 into ranges; what extends those of one fits into memory.
 
     Looking up an n-gram's suffix goes all over the order below: where that order is on disk, a part of it at a time.
@@ -65,7 +65,7 @@ def suffix_ranges(counts: Counts, n: int, *, room: int) -> list[tuple[int, int]]
     return list(pairwise(sorted({begin, *cuts.tolist(), end})))
 
 
-def _suffixes(counts: Counts, scratch: Scratch) -> np.ndarray:
+def _suffixes(counts: CountTrie, scratch: Scratch) -> np.ndarray:
     """Give each n-gram (nodes,) int32 the node of the n-gram without its first word."""
     level, word, first = counts.level, counts.word, counts.first
     suffix = scratch.zeros(int(level[-1]), np.int32)
@@ -87,7 +87,7 @@ def _suffixes(counts: Counts, scratch: Scratch) -> np.ndarray:
     return suffix
 
 
-def _adjusted(counts: Counts, suffix: np.ndarray, scratch: Scratch) -> np.ndarray:
+def _adjusted(counts: CountTrie, suffix: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Give the adjusted counts; see `Continuations`."""
     level, count, order = counts.level, counts.count, counts.order
     adjusted = scratch.zeros(len(count), np.int32)

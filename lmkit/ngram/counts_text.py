@@ -13,7 +13,7 @@ import numpy as np
 from lmkit.config import MAX_ORDER
 from lmkit.errors import InputError, UsageError
 from lmkit.ngram.arpa import ngram_lines, unprintable
-from lmkit.ngram.counting import Counts
+from lmkit.ngram.count_trie import CountTrie
 from lmkit.ngram.counts import TextCounts
 from lmkit.ngram.external_sort import Run
 from lmkit.ngram.kernels import reading, writing
@@ -23,11 +23,12 @@ from lmkit.text.character import CharTokenizer
 from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
-from lmkit.text.word import WordIndex, WordTokenizer
+from lmkit.text.word import WordTokenizer
+from lmkit.text.word_index import KEEP, WordIndex
 from lmkit.threads import chunks
 
 
-def count_pieces(counts: Counts, tokenizer: Tokenizer) -> Iterator[bytes]:
+def count_pieces(counts: CountTrie, tokenizer: Tokenizer) -> Iterator[bytes]:
     """Give the bytes of such a text, piece by piece: order after order."""
     columns = counts.word, counts.first, counts.count
     for order in range(1, counts.order + 1):
@@ -53,7 +54,7 @@ def read_counts(path: str | os.PathLike[str], *, kind: str = "word", scratch: Sc
         totals += np.bincount(lengths, values, MAX_ORDER + 1).astype(np.int64)
         lines += len(lengths)
     order = int(np.flatnonzero(totals)[-1])
-    index = WordIndex(Vocabulary.from_tokens([]), "keep", literal_unk=True, grow=True)
+    index = WordIndex(KEEP)
     weighted = scratch.joined(_weighted_windows(corpus, path, order, index), np.int32).reshape(-1, order + 1)
     windows, weight = weighted[:, :order], weighted[:, order]
     _check_complete(path, windows, weight, totals[: order + 1], scratch)
@@ -73,7 +74,7 @@ def _weighted_windows(
     for block in corpus.blocks():
         data = bytearray(block)
         lengths, values = _split(data, path, lines)
-        ids = index.encode(bytes(data), UNK)
+        ids = index.encode(bytes(data))
         weighted = np.empty((len(lengths), order + 1), np.int32)
         rows, bad = reading.gather_windows(ids, lengths, values, weighted[:, :order], weighted[:, order])
         if bad >= 0:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lmkit.ngram.continuations import CONTEXT_BYTES, Continuations, suffix_ranges
-from lmkit.ngram.counting import Counts
+from lmkit.ngram.count_trie import CountTrie
 from lmkit.ngram.discounts import discounts_by_order
 from lmkit.ngram.kernels import estimation
 from lmkit.ngram.trie import Trie
@@ -30,7 +30,7 @@ FLOOR = -99.0  # log10 of nothing, as ARPA files write it
 
 
 def estimate(
-    counts: Counts,
+    counts: CountTrie,
     continued: Continuations,
     kept: np.ndarray,
     *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmkit.errors import UsageError
-from lmkit.ngram.counting import Counts
+from lmkit.ngram.count_trie import CountTrie
 from lmkit.ngram.kernels import counting, estimation
 from lmkit.ngram.trie import Trie
 from lmkit.scratch import Scratch, release
@@ -31,7 +31,7 @@ def check_thresholds(prune: tuple[int, ...], order: int) -> tuple[int, ...]:
 
 
 def keep(
-    counts: Counts, *, thresholds: tuple[int, ...], allowed: np.ndarray | None, scratch: Scratch
+    counts: CountTrie, *, thresholds: tuple[int, ...], allowed: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
     """Mark the n-grams that stay (nodes,) bool.
 

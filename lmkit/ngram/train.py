@@ -12,7 +12,7 @@ import numpy as np
 from lmkit.config import NgramConfig, TextConfig
 from lmkit.errors import LmkitWarning
 from lmkit.ngram.continuations import continuations
-from lmkit.ngram.counting import Counts, count_ngrams
+from lmkit.ngram.count_trie import CountTrie, count_ngrams
 from lmkit.ngram.counts import TextCounts, join
 from lmkit.ngram.discounts import check_fallback
 from lmkit.ngram.external_sort import SortedRun, merge, runs_of_text
@@ -144,7 +144,7 @@ def _disk_bytes(order: int) -> int:
 
 
 def _estimated(
-    counts: Counts,
+    counts: CountTrie,
     tokenizer: Tokenizer,
     config: NgramConfig,
     scratch: Scratch,

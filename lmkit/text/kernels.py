@@ -62,12 +62,11 @@ def hash_words(data, offsets, hashes, first):
 
 
 @compiled
-def encode_words(data, position, out, table, hashes, words, offsets, counts, size, grow, oov, special):
+def encode_words(data, position, out, table, hashes, words, offsets, counts, size, special):
     """Turn bytes into word ids, from `position` on, one `</s>` (2) at each line end.
 
-    NUL, TAB, LF, CR and SPACE separate words. A word not in the table gets the next id when `grow` is set and
-    the id `oov` otherwise. A literal <s> or </s> stops the loop (special = 0), is
-    dropped (1), unknown (2) or kept (3).
+    NUL, TAB, LF, CR and SPACE separate words. A word not in the table gets the next id. A literal <s> or </s> stops
+    the loop (special = 0), is dropped (1), unknown (2) or kept (3).
 
     Args:
         data: (n,) uint8, whole lines.
@@ -79,8 +78,6 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
         offsets: (capacity + 1,) int64, word i is words[offsets[i] : offsets[i + 1] - 1].
         counts: (capacity,) int64, how often each was met.
         size: how many words there are.
-        grow: whether new words may be added.
-        oov: the id of an unknown word.
         special: what to do with a literal <s> or </s>.
 
     Returns:
@@ -129,27 +126,22 @@ def encode_words(data, position, out, table, hashes, words, offsets, counts, siz
             if special == 0:
                 return start, written, size, 2
             if special == 2:
-                out[written] = oov
+                out[written] = 0
                 written += 1
                 counts[0] += 1
             continue
         if word < 0:
-            if grow:
-                begin = offsets[size]
-                if 2 * size >= len(table) or size + 1 >= len(hashes) or begin + i - start + 1 > len(words):
-                    return start, written, size, 1
-                for k in range(i - start):
-                    words[begin + k] = data[start + k]
-                words[begin + i - start] = 10
-                offsets[size + 1] = begin + i - start + 1
-                hashes[size] = value
-                table[slot] = size
-                word = size
-                size += 1
-            else:
-                out[written] = oov
-                written += 1
-                continue
+            begin = offsets[size]
+            if 2 * size >= len(table) or size + 1 >= len(hashes) or begin + i - start + 1 > len(words):
+                return start, written, size, 1
+            for k in range(i - start):
+                words[begin + k] = data[start + k]
+            words[begin + i - start] = 10
+            offsets[size + 1] = begin + i - start + 1
+            hashes[size] = value
+            table[slot] = size
+            word = size
+            size += 1
         counts[word] += 1
         out[written] = word
         written += 1

@@ -128,3 +128,12 @@ def read_word_list(path: Path) -> list[str]:
     if not words:
         raise InputError(f"{path}: holds no words")
     return words
+
+
+def special_error(word: str, where: str) -> InputError:
+    """Make the error for a word that marks where a line begins or ends."""
+    name = next((special for special in SPECIALS if special.startswith(word)), word)
+    return InputError(
+        f"{where}: the text holds the special word {name}; it marks where a line begins or ends and cannot be a "
+        "word. Remove it, or train with --specials skip (drop it) or unk (an unknown word)"
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lmkit.compiled import compiled, prefetch
 from lmkit.ngram.continuations import continuations
-from lmkit.ngram.counting import Counts, count_ngrams
+from lmkit.ngram.count_trie import CountTrie, count_ngrams
 from lmkit.ngram.external_sort import empty_run, run_of_windows
 from lmkit.ngram.kernels import counting, estimation, sorting
 from lmkit.ngram.suffix_sort import sort_suffixes, with_line_starts
@@ -23,7 +23,7 @@ texts = st.lists(st.lists(st.integers(3, VOCAB - 1), max_size=7), min_size=1, ma
 )
 
 
-def counted(ids: np.ndarray, order: int) -> tuple[np.ndarray, Counts]:
+def counted(ids: np.ndarray, order: int) -> tuple[np.ndarray, CountTrie]:
     stream = with_line_starts(ids, scratch=MEMORY)
     suffixes = sort_suffixes(stream, order=order, vocab_size=VOCAB)
     return plain.windows(stream, order), count_ngrams(suffixes, scratch=MEMORY)

@@ -14,7 +14,7 @@ from lmkit.threads import in_threads
 
 
 @dataclass(frozen=True)
-class Counts:
+class CountTrie:
     """The n-grams of a text as the nodes of a trie, order after order, each order in lexicographic order.
 
     Attributes:
@@ -32,7 +32,7 @@ class Counts:
     count: np.ndarray
 
 
-def count_ngrams(windows: SortedWindows, *, scratch: Scratch) -> Counts:
+def count_ngrams(windows: SortedWindows, *, scratch: Scratch) -> CountTrie:
     """Count the n-grams of all orders in some sorted windows.
 
     Raises:
@@ -55,7 +55,7 @@ def count_ngrams(windows: SortedWindows, *, scratch: Scratch) -> Counts:
     first[0] = total = vocab_size
     for piece in scratch.pieces(first[1:]):
         total = counting.accumulate(piece, total)
-    return Counts(order=len(level) - 1, level=level, word=word, first=first, count=count)
+    return CountTrie(order=len(level) - 1, level=level, word=word, first=first, count=count)
 
 
 def _collect(
