@@ -52,6 +52,7 @@ class LanguageModel(ABC):
     Attributes:
         backend: the name under which models of this kind are saved.
         context: how far the model looks back by default: `line` forgets at a line end, `stream` remembers.
+            Where it forgets, lines may be scored in any order and by several threads.
         tokenizer: text to ids and back; V is the size of its vocabulary.
     """
 

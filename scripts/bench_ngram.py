@@ -21,9 +21,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import lmkit
+from lmkit.ngram.quantization import deviation, quantize
+from lmkit.ngram.trie import Trie
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "books"
 MEGABYTES = (1, 10, 100)
@@ -62,7 +65,7 @@ def main() -> None:
         with read(arguments.text) as source, text.open("wb") as target:
             target.writelines(source)
         sizes(text, folder)
-        queries(text, arguments.other, folder)
+        queries(arguments.other, folder)
         training_peers(text, folder)
 
 
@@ -131,33 +134,63 @@ def lines_up_to(source: Iterator[bytes], size: int) -> Iterator[bytes]:
         yield line
 
 
-def queries(text: Path, other: Path, folder: Path) -> None:
-    """Scoring a file, against the kenlm binding with the same model and lines; 10 MB of text make the model."""
-    model = lmkit.load(folder / f"model{MEGABYTES[1]}")
-    assert isinstance(model, lmkit.NgramModel)
+def queries(other: Path, folder: Path) -> None:
+    """Measuring a file with the largest model, as it is and quantised, beside the kenlm binding with its ARPA file."""
+    path, arpa = folder / f"model{MEGABYTES[-1]}", folder / "model.arpa"
+    exact = lmkit.load(path)
+    assert isinstance(exact, lmkit.NgramModel)
+    assert isinstance(exact.trie, Trie)
+    began = time.perf_counter()
+    trie = quantize(exact.trie, 8)
+    seconds = time.perf_counter() - began
+    rounded = lmkit.NgramModel(tokenizer=exact.tokenizer, trie=trie)
+    lmkit.save(rounded, folder / "quantised")
     lines = [line for line in other.read_text(encoding="utf-8").split("\n") if line]
-    text_of_lines = "\n".join(lines) + "\n"
-    result = lmkit.perplexity(model, text_of_lines)
-    whole = timed(lambda: lmkit.perplexity(model, text_of_lines))
-    single = timed(lambda: [model.score(line) for line in lines[:5000]]) / 5000
-    print(f"\nQueries: {result.tokens:,} tokens, the model of {MEGABYTES[1]} MB\n")
-    print("| | tokens/s | ratio | perplexity |\n|---|---|---|---|")
-    rates = {"lmkit.perplexity, the whole text": (result.tokens / whole, result.perplexity)}
+    text = "\n".join(lines) + "\n"
+    tokens = lmkit.perplexity(exact, text).tokens
+    models = {"lmkit": lmkit.load(path), "lmkit --quantize 8": lmkit.load(folder / "quantised")}
+    runs: dict[str, Callable[[], float]] = {
+        name: partial(lambda model: lmkit.perplexity(model, text).perplexity, model)
+        for name, model in models.items()
+    }
+    sizes = [size_of(path), size_of(folder / "quantised"), arpa.stat().st_size]
     if importlib.util.find_spec("kenlm"):
         import kenlm
 
-        arpa = folder / "model.arpa"
-        lmkit.write_arpa(model, arpa)
         peer = kenlm.Model(str(arpa))
-        total = sum(peer.score(line) for line in lines)
-        seconds = timed(lambda: sum(peer.score(line) for line in lines))
-        rates["kenlm binding, Model.score a line"] = (result.tokens / seconds, 10 ** (-total / result.tokens))
-    slowest = min(rate for rate, _ in rates.values())
-    for name, (rate, perplexity) in rates.items():
-        print(f"| {name} | {rate:,.0f} | {rate / slowest:.1f} | {perplexity:.4f} |")
-    if len(rates) == 1:
-        print("| kenlm | not installed: pip install kenlm | | |")
-    print(f"\nOne line through model.score: {single * 1e6:.0f} microseconds (median line of the text)")
+        runs["kenlm binding, Model.score a line"] = lambda: (
+            10 ** (-sum(peer.score(line) for line in lines) / tokens)
+        )
+    perplexities = [run() for run in runs.values()]
+    times = side_by_side(list(runs.values()))
+    print(f"\nQueries: {tokens:,} tokens, the model of {MEGABYTES[-1]} MB\n")
+    print("| | tokens/s | ratio | perplexity | size |\n|---|---|---|---|---|")
+    for name, taken, perplexity, size in zip(runs, times, perplexities, sizes, strict=False):
+        rate, ratio = tokens / taken, max(times) / taken
+        print(f"| {name} | {rate:,.0f} | {ratio:.1f} | {perplexity:.4f} | {size / 1e6:,.0f} MB |")
+    if len(runs) == len(models):
+        print("| kenlm | not installed: pip install kenlm | | | |")
+    for name, model in models.items():
+        single = timed(partial(lambda model: [model.score(line) for line in lines[:5000]], model)) / 5000
+        print(f"\nA line through model.score, {name}: {single * 1e6:.0f} microseconds (mean of 5,000)")
+    print(
+        f"\nQuantising: {seconds:.1f} s. The probabilities after any context sum to 1 +- {deviation(trie):.4f}."
+    )
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def side_by_side(runs: list[Callable[[], float]], rounds: int = 9) -> list[float]:
+    """Give the median seconds of each run, all taking turns, so that what disturbs one disturbs all."""
+    seconds: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, taken in zip(runs, seconds, strict=True):
+            began = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - began)
+    return [statistics.median(taken) for taken in seconds]
 
 
 def training_peers(text: Path, folder: Path) -> None:

@@ -103,8 +103,14 @@ def find_children(first, limit, place, context, count, begin, size, lone_place, 
     Words ascend among children, so word w stands at place w at the latest. And the children of a context are
     children of its suffix too: the word stands no later among them than it stood there.
     """
-    kept = lone = 0
-    for i in range(count):
+    known = kept = lone = 0
+    for i in range(count):  # where a shorter context lacks the word, nothing is read
+        t, node = place[i], context[i]
+        place[np.uint64(known)], context[np.uint64(known)] = t, node
+        lone_place[np.uint64(lone)], lone_context[np.uint64(lone)] = t, node
+        known += limit[np.uint64(t)] > 0
+        lone += limit[np.uint64(t)] <= 0
+    for i in range(known):
         fetch(first, context[i + AHEAD])
         t, node = place[i], context[i]
         low, high = span(first, node)
