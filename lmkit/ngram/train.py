@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,13 +19,15 @@ from lmkit.ngram.external_sort import SortedRun, merge, runs_of_text
 from lmkit.ngram.kneser_ney import estimate
 from lmkit.ngram.model import NgramModel
 from lmkit.ngram.pruning import check_thresholds, compact, keep
+from lmkit.ngram.quantization import quantize
 from lmkit.ngram.suffix_sort import SortedWindows, sort_suffixes, with_line_starts
+from lmkit.ngram.trie import Trie
 from lmkit.progress import Progress
 from lmkit.scratch import Scratch
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import SPECIALS, read_word_list
 
-_STAGES = ["sorting", "merging", "counting", "linking", "estimating"]
+_STAGES = ["sorting", "merging", "counting", "linking", "estimating", "quantizing"]
 
 
 def check(config: NgramConfig) -> tuple[int, ...]:
@@ -74,17 +76,9 @@ def train(
     """
     scratch = Scratch.of(config)
     with Progress(_STAGES, show=report is not None, amount=len(ids)) as progress:
-        if scratch.bounded:
-            windows: SortedWindows = merged_windows(ids, tokenizer, config, scratch, progress)
-        else:
-            progress.stage("sorting")
-            stream = with_line_starts(ids, scratch=scratch)
-            windows = sort_suffixes(stream, order=config.order, vocab_size=len(tokenizer.vocab))
-            del stream
-        progress.stage("counting")
-        counts = count_ngrams(windows, scratch=scratch)
-        del windows
-        model = _estimated(counts, tokenizer, config, scratch, progress)
+        model = _fit(
+            _windows(ids, tokenizer, config, scratch, progress), tokenizer, config, scratch, progress
+        )
     return _reported(model, progress, report, log)
 
 
@@ -114,11 +108,19 @@ def train_on_counts(
         tokenizer, windows = join(
             parts, order=config.order, options=options, scratch=scratch, watch=progress.over
         )
-        progress.stage("counting")
-        counts = count_ngrams(windows, scratch=scratch)
-        del windows
-        model = _estimated(counts, tokenizer, config, scratch, progress)
+        model = _fit(windows, tokenizer, config, scratch, progress)
     return _reported(model, progress, report, log)
+
+
+def _windows(
+    ids: np.ndarray, tokenizer: Tokenizer, config: NgramConfig, scratch: Scratch, progress: Progress
+) -> SortedWindows:
+    """Sort the windows of a text, in memory or within its bound."""
+    if scratch.bounded:
+        return merged_windows(ids, tokenizer, config, scratch, progress)
+    progress.stage("sorting")
+    stream = with_line_starts(ids, scratch=scratch)
+    return sort_suffixes(stream, order=config.order, vocab_size=len(tokenizer.vocab))
 
 
 def merged_windows(
@@ -141,6 +143,22 @@ def _disk_bytes(order: int) -> int:
     """Give about how many bytes of disk a token takes: in the text, in runs, merged, and as nodes of the trie."""
     window, node = 4 * order + 4, 30
     return 4 + 2 * window + 2 + node * (1 + (order - 1) * 3 // 5)
+
+
+def _fit(
+    windows: SortedWindows, tokenizer: Tokenizer, config: NgramConfig, scratch: Scratch, progress: Progress
+) -> NgramModel:
+    """Make the model of some sorted windows; see `train`."""
+    progress.stage("counting")
+    counts = count_ngrams(windows, scratch=scratch)
+    del windows  # what is no longer needed makes room for the next stage
+    model = _estimated(counts, tokenizer, config, scratch, progress)
+    del counts
+    if config.quantize is None:
+        return model
+    progress.stage("quantizing")
+    trie = quantize(cast(Trie, model.trie), config.quantize, empty=scratch.empty)
+    return NgramModel(tokenizer=model.tokenizer, trie=trie)
 
 
 def _estimated(
