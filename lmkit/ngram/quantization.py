@@ -1,7 +1,8 @@
 """Quantisation: an n-gram model in a third of its size, opened by memory map and never unpacked.
 
 Words take as many bits as the vocabulary needs, the tree little more than a bit a node (`kernels.packing`),
-probabilities and backoffs a code each, into a codebook of their order (`codebooks`). What belongs to single words is kept as it is.
+probabilities and backoffs a code each, into a codebook of their order (`codebooks`). What belongs to single words is
+kept as it is.
 
 Rounded probabilities no longer sum to one. So backoffs are chosen after them, such that each context sums to one, and
 then rounded themselves; `deviation` is what is left.
