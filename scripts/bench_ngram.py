@@ -150,7 +150,8 @@ def queries(other: Path, folder: Path) -> None:
     rounded = lmkit.NgramModel(tokenizer=exact.tokenizer, trie=trie)
     lmkit.save(rounded, folder / "quantised")
     lines = [line for line in other.read_text(encoding="utf-8").split("\n") if line]
-    text = "\n".join(lines) + "\n"
+    text = folder / "queries.txt"
+    text.write_text("\n".join(lines) + "\n", encoding="utf-8")
     tokens = lmkit.perplexity(exact, text).tokens
     models = {"lmkit": lmkit.load(path), "lmkit --quantize 8": lmkit.load(folder / "quantised")}
     runs: dict[str, Callable[[], float]] = {

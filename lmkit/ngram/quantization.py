@@ -1,11 +1,11 @@
 """Quantisation: an n-gram model in a third of its size, opened by memory map and never unpacked.
 
-Words take as many bits as the vocabulary needs, the tree 1.2 bits a node (`kernels.packing`), probabilities and
-backoffs a code each: the number nearest to them in a codebook of their order, found by Lloyd's algorithm (Lloyd 1982,
-"Least squares quantization in PCM"). What belongs to single words is kept as it is.
+Words take as many bits as the vocabulary needs, the tree little more than a bit a node (`kernels.packing`),
+probabilities and backoffs a code each, into a codebook of their order (`codebooks`). What belongs to single words is
+kept as it is.
 
-Rounded probabilities no longer sum to one. So backoffs are chosen after them, such that each context sums to one,
-and then rounded themselves, to a scale that is fine where that matters; `deviation` is what is left.
+Rounded probabilities no longer sum to one. So backoffs are chosen after them, such that each context sums to one, and
+then rounded themselves; `deviation` is what is left.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lmkit.errors import ModelFormatError
+from lmkit.ngram.codebooks import SMALLEST, codebook_of
 from lmkit.ngram.kernels import packing, quantizing
 from lmkit.ngram.kernels.packing import Coded, Packed, Unary
 from lmkit.ngram.queries import Queries
@@ -31,8 +32,6 @@ Empty = Callable[[int, Any], np.ndarray]
 Columns = tuple[Any, Any, Any, Any]
 Settle = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
 _CHUNK = 1 << 18  # nodes at a time, a multiple of 64
-_ROUNDS = 100  # of Lloyd's algorithm
-_SMALLEST = 1e-7  # backoff
 
 
 @dataclass(frozen=True)
@@ -123,28 +122,50 @@ class QuantizedTrie(Queries):
         return trie
 
     def _sound(self, vocab_size: int) -> bool:
-        """Say whether the tree has the orders that `level` says, and all of a small one is in its place."""
-        word, _, _, first = self.columns
+        """Say whether the tree has the orders that `level` says, and all of a small one is in its place.
+
+        In numpy alone, since a model must open before any loop is compiled or read from disk.
+        """
         if int(self.tree_hints.max()) >= len(self.tree_ranks):
             return False
-        if int(self.level[-1]) <= ALWAYS_CHECKED:
-            ranks, hints = np.empty_like(self.tree_ranks), np.empty_like(self.tree_hints)
-            marks = packing.count_ones(first.bits, ranks, hints)
-            if not (
-                marks == int(self.level[-2]) - len(self.first) + 2
-                and int(first.bits[0]) & 1
-                and (self.first[1:] >= self.first[:-1]).all()
-                and np.array_equal(ranks, self.tree_ranks)
-                and np.array_equal(hints, self.tree_hints)
-                and packing.largest(word, int(self.level[-1])) < vocab_size
-            ):
-                return False
-        begins = np.empty(1, np.int64)
-        for context, begin in pairwise(self.level.tolist()):
-            packing.entries(first, context, begins)
-            if begins[0] != begin:
-                return False
-        return True
+        small = int(self.level[-1]) <= ALWAYS_CHECKED
+        if small and not (self._tree_is_sound() and int(self._words().max()) < vocab_size):
+            return False
+        return all(self._begin(context) == begin for context, begin in pairwise(self.level.tolist()))
+
+    def _tree_is_sound(self) -> bool:
+        """Count the ones of every block again."""
+        ones = np.bitwise_count(self.tree).reshape(-1, packing.WORDS).sum(axis=1, dtype=np.int64)
+        ends = np.cumsum(ones)
+        hints = np.searchsorted(ends, np.arange(len(self.tree_hints)) * packing.HINT, side="right")
+        return (
+            int(ends[-1]) == int(self.level[-2]) - len(self.first) + 2
+            and bool(self.tree[0] & 1)
+            and bool((self.first[1:] >= self.first[:-1]).all())
+            and np.array_equal(self.tree_ranks, ends - ones)
+            and np.array_equal(self.tree_hints, np.minimum(hints, len(ones) - 1))
+        )
+
+    def _words(self) -> np.ndarray:
+        """Unpack the words: the plain twin of `packing.unpack`."""
+        width = _width(int(self.level[1]))
+        bit = np.arange(int(self.level[-1]), dtype=np.uint64) * np.uint64(width)
+        word, shift = bit >> np.uint64(6), bit & np.uint64(63)
+        high = (self.word[word + np.uint64(1)] << np.uint64(1)) << (np.uint64(63) - shift)
+        return ((self.word[word] >> shift) | high) & np.uint64((1 << width) - 1)
+
+    def _begin(self, context: int) -> int:
+        """Give where the children of a context begin: the plain twin of `packing.ascending`."""
+        g = context - (len(self.first) - 1)
+        if g <= 0:
+            return int(self.first[context])
+        block = int(np.searchsorted(self.tree_ranks, g, side="right")) - 1
+        words = self.tree[block * packing.WORDS : (block + 1) * packing.WORDS]
+        places = np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
+        rest = g - int(self.tree_ranks[block])
+        if block < 0 or rest >= len(places):
+            return -1
+        return int(self.first[-1]) + block * packing.BLOCK + int(places[rest]) - g
 
 
 def quantize(trie: Trie, bits: int, *, empty: Empty = np.empty) -> QuantizedTrie:
@@ -191,7 +212,7 @@ def _probabilities(trie: Trie, bits: int, empty: Empty) -> tuple[np.ndarray, np.
     codebook = np.zeros((len(level) - 2, 1 << bits), np.float32)
     tables = np.zeros((len(level) - 2, quantizing.BINS), np.uint16)
     for row, (begin, end) in enumerate(pairwise(level[1:].tolist())):
-        codebook[row], tables[row] = _codebook(trie.log10_prob[begin:end], bits, logs=True)
+        codebook[row], tables[row] = codebook_of(trie.log10_prob[begin:end], bits, logs=True)
 
     def codes(begin: int, end: int) -> np.ndarray:
         out = np.empty(end - begin, np.uint16)
@@ -216,9 +237,9 @@ def _backoffs(
     def settle(n: int, share: np.ndarray, rest: np.ndarray, mass: np.ndarray) -> None:
         """Round the backoffs of one order, and replace P by what is over: P + b (S - Q) - 1."""
         if n == 1:
-            backoff[:] = np.log10(np.maximum(share, _SMALLEST))
+            backoff[:] = np.log10(np.maximum(share, SMALLEST))
         else:
-            codebook[n - 2], table = _codebook(share, bits, logs=False)
+            codebook[n - 2], table = codebook_of(share, bits, logs=False)
 
         def piece(bounds: tuple[int, int]) -> None:
             part = slice(*bounds)
@@ -276,50 +297,6 @@ def _each_order(columns: Columns, level: np.ndarray, settle: Settle, empty: Empt
         in_threads(piece, chunks(0, size, _CHUNK))
         settle(n, share, rest, mass)
         suffix, excess = next_suffix, mass
-
-
-def _codebook(values: np.ndarray, bits: int, *, logs: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Give log10 of the numbers that values are rounded to, and the code of each bin of values.
-
-    Probabilities, given as log10, are rounded by their fourth roots, backoffs, given as they are, by their square
-    roots: between the logarithm, which alone matters to a perplexity, and the number, which matters to a sum. Half of
-    the codes go where the values are dense, half evenly over all of the scale, so that none is far from a code.
-    """
-    counts, sums = np.zeros(quantizing.BINS, np.int64), np.zeros(quantizing.BINS)
-    for begin, end in chunks(0, len(values), _CHUNK):
-        quantizing.histogram(values[begin:end], counts, sums)
-    filled = np.flatnonzero(counts)
-    table = np.zeros(quantizing.BINS, np.uint16)
-    if not len(filled):
-        return np.zeros(1 << bits, np.float32), table
-    means, weights = sums[filled] / counts[filled], counts[filled]
-    x = 10.0 ** (means / 4) if logs else np.sqrt(means)
-    half = 1 << (bits - 1)
-    centres = np.concatenate([_lloyd(x, weights, half), np.linspace(x.min(), x.max(), half)])
-    if len(x) <= 2 * half:
-        centres = np.append(x, np.full(2 * half - len(x), x.max()))
-    centres.sort()
-    codes = np.searchsorted((centres[1:] + centres[:-1]) / 2, x)
-    total = np.bincount(codes, weights, 2 * half)
-    means = np.bincount(codes, weights * x, 2 * half) / np.maximum(total, 1)
-    centres = np.where(total > 0, means, centres)
-    table[filled] = codes
-    return ((4 if logs else 2) * np.log10(np.maximum(centres, _SMALLEST))).astype(np.float32), table
-
-
-def _lloyd(x: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
-    """Give `size` ascending centres of numbers with weights, each the mean of those that it is nearest to."""
-    order = np.argsort(x, kind="stable")
-    x, weights = x[order], weights[order]
-    dense = np.cumsum(np.cbrt(weights))  # where there is more, centres stand closer, by the cube root
-    centres = x[np.searchsorted(dense, (np.arange(size) + 0.5) / size * dense[-1])]
-    sums = np.concatenate([[0], np.cumsum(weights * x)])
-    totals = np.concatenate([[0], np.cumsum(weights)])
-    for _ in range(_ROUNDS):
-        bounds = np.concatenate([[0], np.searchsorted(x, (centres[1:] + centres[:-1]) / 2), [len(x)]])
-        total = np.diff(totals[bounds])
-        centres = np.sort(np.where(total > 0, np.diff(sums[bounds]) / np.maximum(total, 1), centres))
-    return centres
 
 
 def _packed(size: int, width: int, empty: Empty, values: Callable[[int, int], np.ndarray]) -> np.ndarray:

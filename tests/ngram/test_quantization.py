@@ -92,9 +92,12 @@ def test_ascending_numbers_are_found_in_unary(children: list[int], exact: int) -
 @pytest.mark.parametrize("bits", [2, 5, 8, 16])
 def test_the_tree_is_the_same_and_numbers_are_near(model: lmkit.NgramModel, bits: int) -> None:
     trie = model.trie
-    plain = decoded(quantize(trie, bits))
+    packed = quantize(trie, bits)
+    plain = decoded(packed)
     assert np.array_equal(plain.word, trie.word)
     assert np.array_equal(plain.first, trie.first)
+    assert np.array_equal(packed._words(), trie.word)
+    assert [packed._begin(g) for g in range(len(trie.first))] == trie.first.tolist()
     assert np.array_equal(plain.log10_prob[: trie.level[1]], trie.log10_prob[: trie.level[1]])
     if bits == 16:  # more codes than numbers
         assert plain.log10_prob == pytest.approx(trie.log10_prob, abs=2e-3)

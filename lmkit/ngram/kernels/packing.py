@@ -3,7 +3,8 @@
 `first` is a sequence of zeros and ones, as in Jacobson (1989), "Space-efficient static trees and graphs": a one for
 each context, after a zero for each child of the contexts before. Where the g-th one stands, g taken off, is how many
 children come before context g. To find it, the ones before every 512 bits are counted, and the block of every 64th one
-is kept: 1.2 bits an entry in all, and a few steps whatever the tree.
+is kept. That takes a few steps, unless many contexts near each other have hundreds of children; those of one or two
+words do, and so these keep plain numbers.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, arg-type, unreachable"
 
@@ -197,15 +198,6 @@ def pairs(column, out):
     """Write where the children of each node begin and end, from the first node on, into an array (n, 2)."""
     for node in range(len(out)):
         out[node, 0], out[node, 1] = span(column, node)
-
-
-@compiled
-def largest(column, size):
-    """Give the largest of the first entries of a column."""
-    most = at(column, 0)
-    for place in range(1, size):
-        most = max(most, at(column, place))
-    return most
 
 
 def _is(column, kind):
