@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmkit.ngram.kernels import quantizing
+from lmkit.scratch import release
 from lmkit.threads import chunks
 
 SMALLEST = 1e-7  # number that has a logarithm
@@ -26,6 +27,7 @@ def codebook_of(values: np.ndarray, bits: int, *, logs: bool) -> tuple[np.ndarra
     counts, sums = np.zeros(quantizing.BINS, np.int64), np.zeros(quantizing.BINS)
     for begin, end in chunks(0, len(values), _CHUNK):
         quantizing.histogram(values[begin:end], counts, sums)
+        release(values[begin:end])
     filled = np.flatnonzero(counts)
     table = np.zeros(quantizing.BINS, np.uint16)
     if not len(filled):

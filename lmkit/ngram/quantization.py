@@ -24,6 +24,7 @@ from lmkit.ngram.kernels import packing, quantizing
 from lmkit.ngram.kernels.packing import Coded, Packed, Unary
 from lmkit.ngram.queries import Queries
 from lmkit.ngram.trie import ALWAYS_CHECKED, Trie
+from lmkit.scratch import release
 from lmkit.tensors import check_arrays
 from lmkit.text.vocabulary import BOS
 from lmkit.threads import chunks, in_threads
@@ -178,7 +179,7 @@ def quantize(trie: Trie, bits: int, *, empty: Empty = np.empty) -> QuantizedTrie
     """
     level = trie.level
     vocab_size, contexts, nodes = int(level[1]), int(level[-2]), int(level[-1])
-    word = _packed(nodes, _width(vocab_size), empty, lambda begin, end: trie.word[begin:end])
+    word = _packed(nodes, _width(vocab_size), empty, trie.word)
     exact = _exact(level)
     first = np.array(trie.first[: exact + 1])
     blocks, marks = _tree_sizes(nodes - int(first[-1]), contexts - exact)
@@ -187,6 +188,7 @@ def quantize(trie: Trie, bits: int, *, empty: Empty = np.empty) -> QuantizedTrie
     ranks, hints = empty(blocks, np.uint32), empty(marks, np.uint32)
     packing.mark(tree, trie.first[exact:])
     packing.count_ones(tree, ranks, hints)
+    release(trie.first, tree, ranks)
     prob, prob_code, prob_codebook = _probabilities(trie, bits, empty)
     backoff, backoff_code, backoff_codebook = _backoffs(trie, prob, prob_code, prob_codebook, bits, empty)
     return QuantizedTrie(
@@ -214,13 +216,12 @@ def _probabilities(trie: Trie, bits: int, empty: Empty) -> tuple[np.ndarray, np.
     for row, (begin, end) in enumerate(pairwise(level[1:].tolist())):
         codebook[row], tables[row] = codebook_of(trie.log10_prob[begin:end], bits, logs=True)
 
-    def codes(begin: int, end: int) -> np.ndarray:
-        out = np.empty(end - begin, np.uint16)
-        begin, end = vocab_size + begin, vocab_size + end
-        quantizing.codes_of(begin, trie.log10_prob[begin:end], tables, level, out)
+    def codes(begin: int, some: np.ndarray) -> np.ndarray:
+        out = np.empty(len(some), np.uint16)
+        quantizing.codes_of(vocab_size + begin, some, tables, level, out)
         return out
 
-    packed = _packed(nodes - vocab_size, bits, empty, codes)
+    packed = _packed(nodes - vocab_size, bits, empty, trie.log10_prob[vocab_size:], codes)
     return np.array(trie.log10_prob[:vocab_size]), packed, codebook
 
 
@@ -250,12 +251,13 @@ def _backoffs(
                 quantizing.codes_of(0, share[part], table[None], level[:2], codes[here])
                 rounded = codebook[n - 2, codes[here]]
             mass[part] += 10.0**rounded * rest[part] - 1
+            release(mass[part], rest[part], share[part], codes)
 
         in_threads(piece, chunks(0, len(share), _CHUNK))
 
     coded = Coded(_read_only(prob), _read_only(prob_code), bits, _read_only(prob_codebook), _read_only(level))
     _each_order((trie.word, coded, trie.log10_backoff, trie.first), level, settle, empty)
-    packed = _packed(len(codes), bits, empty, lambda begin, end: codes[begin:end])
+    packed = _packed(len(codes), bits, empty, codes)
     return backoff, packed, codebook
 
 
@@ -293,17 +295,33 @@ def _each_order(columns: Columns, level: np.ndarray, settle: Settle, empty: Empt
             parts: tuple[np.ndarray, ...] = (suffix, excess, below, share, rest, mass, next_suffix),
         ) -> None:
             quantizing.sum_contexts(*bounds, (word, prob, backoff, first), *parts)
+            release(
+                *parts,
+                *(column for column in (word, prob.bits, backoff, first) if isinstance(column, np.ndarray)),
+            )
 
         in_threads(piece, chunks(0, size, _CHUNK))
         settle(n, share, rest, mass)
         suffix, excess = next_suffix, mass
 
 
-def _packed(size: int, width: int, empty: Empty, values: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """Pack numbers, given piece by piece."""
+def _packed(
+    size: int,
+    width: int,
+    empty: Empty,
+    values: np.ndarray,
+    codes: Callable[[int, np.ndarray], np.ndarray] = lambda begin, some: some,
+) -> np.ndarray:
+    """Pack numbers, or the codes of some values, piece by piece."""
     bits = empty(_words(size, width), np.uint64)
     bits[-1] = 0
-    in_threads(lambda piece: packing.pack(bits, width, piece[0], values(*piece)), chunks(0, size, _CHUNK))
+
+    def pack(piece: tuple[int, int]) -> None:
+        some = values[slice(*piece)]
+        packing.pack(bits, width, piece[0], codes(piece[0], some))
+        release(some, bits)
+
+    in_threads(pack, chunks(0, size, _CHUNK))
     return bits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +196,15 @@ def test_a_file_that_does_not_fit_is_refused_or_harmless(model: lmkit.NgramModel
 def test_impossible_codes_are_refused(bits: object) -> None:
     with pytest.raises(UsageError, match="quantize"):
         lmkit.train(STORY, holdout=0, tokenizer="word", quantize=bits)
+
+
+def test_training_quantises_and_says_so(tmp_path: Path) -> None:
+    text = "the old fox ran .\nthe old owl sat .\n" * 60
+    model = lmkit.train(text, holdout=0, quantize=8, output=tmp_path / "free")
+    assert "|quantize:8|" in model.signature()
+    lmkit.train(text, holdout=0, quantize=8, output=tmp_path / "bounded", memory="4G", temp=str(tmp_path))
+    for name in ("model.safetensors", "vocab.txt"):
+        assert (tmp_path / "free" / name).read_bytes() == (tmp_path / "bounded" / name).read_bytes()
+    assert lmkit.load(tmp_path / "free").signature() == model.signature()
+    with pytest.raises(lmkit.UsageError, match="quantize"):
+        lmkit.train(text, quantize=1)
