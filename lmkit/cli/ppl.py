@@ -28,14 +28,15 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
     That is the files given; or else the test lines that training held out or was given, or else its validation lines.
     """
     from lmkit.bundle import default_path, load
-    from lmkit.cli.progress import token_bar
     from lmkit.evaluation import perplexity
+    from lmkit.progress import Progress
 
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = list(files) or _held_out(folder)
-    with token_bar("scoring") as advance:
-        result = perplexity(loaded, chosen, report=advance)
+    with Progress(["scoring"], show=True) as progress:
+        progress.stage("scoring")
+        result = perplexity(loaded, chosen, report=lambda tokens: progress.advance(tokens - progress.amount))
     if as_json:
         click.echo(json.dumps(result.as_dict()))
         return

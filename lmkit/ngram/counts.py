@@ -196,6 +196,7 @@ def join(
         [(part.tokenizer, counts) for part, counts in zip(parts, unigrams, strict=True)], options=options
     )
     vocab_size = len(tokenizer.vocab)
+    scratch.check_disk(2 * (4 * order + 4) * sum(len(part.run.weight) for part in parts))
     size = max(scratch.room // (2 * window_bytes(order, vocab_size)), _LEAST_PIECE)
     runs = []
     for part in parts:
