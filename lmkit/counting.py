@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig, make
-from lmkit.errors import UsageError
+from lmkit.errors import InputError, UsageError
 from lmkit.files import check_target
 from lmkit.ngram.count_trie import count_ngrams
 from lmkit.ngram.counts import FILE, TextCounts, join, load_counts, max_order
@@ -18,7 +18,7 @@ from lmkit.progress import Progress
 from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.tokenizer import choose_tokenizer
-from lmkit.text.vocabulary import EOS
+from lmkit.text.vocabulary import BOS, EOS
 
 _OF_TEXT = ("tokenizer", "vocab_size", "specials")
 
@@ -69,6 +69,11 @@ def count(
         progress.stage("reading")
         tokenizer, ids = kind.learn(kind.reads(corpus, of_text.specials), options=of_text, scratch=scratch)
         merged = merged_windows(ids, tokenizer, config, scratch, progress)
+    if merged.counts[EOS] + merged.counts[BOS] == merged.counts.sum():
+        names = ", ".join(source.name for source in corpus.sources)
+        raise InputError(
+            f"{names}: only blank lines ({int(merged.counts[EOS]):,}); there is nothing to count"
+        )
     facts = {"sources": [source.name for source in corpus.sources], "tokens": len(ids)}
     counts = TextCounts.of(tokenizer, merged.run, facts, scratch=scratch)
     if report:

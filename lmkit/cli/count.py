@@ -55,6 +55,7 @@ def command(
     if text is not None:
         scratch = Scratch.of(make(NgramConfig, {k: options[k] for k in ("memory", "temp") if k in options}))
         write_bytes(text, text_of(counts, scratch=scratch))
-        say(f"wrote {text}")
+        if text != "-":
+            say(f"wrote {text}")
     if folder is not None:
         say(f"saved {folder}; next: lmkit train --counts {shlex.quote(folder)}")

@@ -32,4 +32,5 @@ def command(model: str | None, arpa: str | None, force: bool) -> None:
         raise UsageError(f"an ARPA file holds n-grams; this model is of the backend {loaded.backend}")
     check_file(arpa, force=force)
     write_bytes(arpa, arpa_pieces(loaded))
-    click.echo(f"wrote {arpa}: {sum(loaded.trie.sizes()):,} n-grams", err=True)
+    if arpa != "-":
+        click.echo(f"wrote {arpa}: {sum(loaded.trie.sizes()):,} n-grams", err=True)

@@ -110,9 +110,11 @@ def _adjusted(counts: CountTrie, suffix: np.ndarray, scratch: Scratch) -> np.nda
         begin, end = int(counts.first[begin]), int(counts.first[end])
         adjusted[begin:end] = count[begin:end]
     adjusted[BOS] = 0
-    words = slice(0, int(level[1]))
-    uncounted = ((count[words] == 0) & (adjusted[words] > 0)).any()
-    if uncounted or any((piece < 1).any() for piece in scratch.pieces(adjusted[level[1] :])):
+    words = slice(BOS + 1, int(level[1]))
+    at_odds = (
+        (count[words] == 0) != (adjusted[words] == 0)
+    ).any()  # what occurs follows something, and the reverse
+    if at_odds or any((piece < 1).any() for piece in scratch.pieces(adjusted[level[1] :])):
         raise _incomplete()
     return adjusted
 

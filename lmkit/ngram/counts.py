@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lmkit.config import MAX_ORDER, TextConfig
-from lmkit.errors import ModelFormatError, ResourceError, UsageError
+from lmkit.errors import InputError, ModelFormatError, ResourceError, UsageError
 from lmkit.files import atomic_folder, check_folder, read_json, write_json
 from lmkit.ngram.external_sort import (
     Run,
@@ -55,11 +55,13 @@ class TextCounts:
         tokenizer: Whose ids the windows hold.
         run: The windows, in the smallest type that holds their ids, and how often each was met.
         facts: What else is known of the text, as JSON values.
+        name: What to call them in messages.
     """
 
     tokenizer: Tokenizer
     run: Run
     facts: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "the counts"
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, run: Run, facts: Mapping[str, Any], *, scratch: Scratch) -> TextCounts:
@@ -106,7 +108,7 @@ class TextCounts:
             sound = windows.max() < len(self.tokenizer.vocab) and windows.min() >= 0 and weight.min() >= 1
             if not sound or (windows[:, 1:] == BOS).any():
                 raise ModelFormatError(
-                    "the counts hold ids outside the vocabulary, <s> inside a line or counts below 1; make them again"
+                    f"{self.name}: ids outside the vocabulary, <s> inside a line or counts below 1; make them again"
                 )
             yield windows, weight
             release(self.run.windows[begin:end], weight)
@@ -146,11 +148,13 @@ def load_counts(path: str | os.PathLike[str]) -> TextCounts:
     tokenizer = load_tokenizer(folder)
     arrays = read_tensors(folder / FILE)
     size, order = arrays.get("weight", np.empty(0)).size, facts.get("order")
-    if not size or not isinstance(order, int) or not 1 <= order <= MAX_ORDER:
+    if not size or type(order) is not int or not 1 <= order <= MAX_ORDER:
         raise ModelFormatError(f"{folder}: holds no counts, or names no order")
     expected = {"windows": (_smallest(tokenizer).__name__, (size, order)), "weight": ("int32", (size,))}
     check_arrays(f"{folder / 'counts.safetensors'}", arrays, expected)
-    return TextCounts(tokenizer, Run(*(arrays[name].view(np.ndarray) for name in Run._fields)), facts)
+    return TextCounts(
+        tokenizer, Run(*(arrays[name].view(np.ndarray) for name in Run._fields)), facts, str(folder)
+    )
 
 
 def _smallest(tokenizer: Tokenizer) -> type[np.unsignedinteger[Any]]:
@@ -189,6 +193,8 @@ def join(
             f"the counts hold n-grams up to order {longest}; give --order {longest}, or count again"
         )
     unigrams = [part.unigrams() for part in parts]
+    for part, counts in zip(parts, unigrams, strict=True):
+        _check_lines(part.name, counts)
     tokens = sum(int(counts.sum()) for counts in unigrams)
     if tokens > MAX_TOKENS:
         raise ResourceError(f"{tokens:,} tokens are more than the {MAX_TOKENS:,} that one model can count")
@@ -209,6 +215,17 @@ def join(
             runs.append(run)
             space = Run(*(array[len(run.weight) :] for array in space))
     return tokenizer, merge(runs, vocab_size=vocab_size, scratch=scratch, watch=watch)
+
+
+def _check_lines(name: str, counts: np.ndarray) -> None:
+    """Refuse counts (V,) of tokens that are not those of whole lines with words in them."""
+    begun, ended = counts[[BOS, EOS]].tolist()
+    if not 0 < begun == ended:
+        raise InputError(
+            f"{name}: these are not counts of whole lines: {begun:,} begin and {ended:,} end; count again"
+        )
+    if counts.sum() == begun + ended:
+        raise InputError(f"{name}: only blank lines ({begun:,}); there is nothing to learn")
 
 
 def max_order(parts: Sequence[TextCounts]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,7 +64,8 @@ def read_counts(path: str | os.PathLike[str], *, kind: str = "word", scratch: Sc
         ids = tokenizer.ids_of(index.vocabulary())
         for piece in scratch.pieces(windows):
             piece[:] = ids[piece]
-    return TextCounts.of(tokenizer, Run(windows, weight), {"sources": [str(path)]}, scratch=scratch)
+    facts = {"sources": [str(path)]}
+    return replace(TextCounts.of(tokenizer, Run(windows, weight), facts, scratch=scratch), name=str(path))
 
 
 def _weighted_windows(

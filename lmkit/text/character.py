@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 
 from lmkit.config import TextConfig
+from lmkit.errors import ModelFormatError
 from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer, joint_counts
-from lmkit.text.vocabulary import EOS, UNK, Vocabulary, most_frequent, read_word_list
+from lmkit.text.vocabulary import EOS, SPECIALS, UNK, Vocabulary, most_frequent, read_word_list
 
 _CODE_POINTS = 0x110000
 _NEWLINE = 10
@@ -82,7 +83,13 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], vocab: Vocabulary) -> Self:
-        """Make a tokenizer of what `settings` gave."""
+        """Make a tokenizer of what `settings` gave.
+
+        Raises:
+            ModelFormatError: a token is no character.
+        """
+        if any(len(token) != 1 for token in vocab.tokens[len(SPECIALS) :]):
+            raise ModelFormatError("vocab.txt: holds tokens that are no single characters")
         return cls(vocab=vocab, **settings)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from lmkit.config import TextConfig
+from lmkit.errors import ModelFormatError
 from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import NEWLINE, Corpus
 from lmkit.text.tokenizer import Tokenizer, joint_counts
@@ -121,5 +122,14 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], vocab: Vocabulary) -> Self:
-        """Make a tokenizer of what `settings` gave."""
-        return cls(vocab=vocab, **settings)
+        """Make a tokenizer of what `settings` gave.
+
+        Raises:
+            ModelFormatError: a word holds what separates words, or a setting is unknown.
+        """
+        if any(mark in vocab.data for mark in (b" ", b"\t", b"\r", b"\0", b"\n\n")):
+            raise ModelFormatError("vocab.txt: holds an empty word, or one with white space inside")
+        tokenizer = cls(vocab=vocab, **settings)
+        if tokenizer.unk not in ("word", "oov") or tokenizer.specials not in _POLICIES:
+            raise ModelFormatError(f"tokenizer.json: unknown settings {settings}")
+        return tokenizer

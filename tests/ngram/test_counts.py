@@ -95,7 +95,11 @@ def test_counts_know_their_text(tmp_path: Path) -> None:
         ("the <s>\t3\n", ":1: <s> can only begin"),
         ("</s> the\t3\n", ":1: <s> can only begin"),
         ("<s> a\t1\na </s>\t1\n</s>\t1\na b\t1\n", "not all n-grams"),
-        ("<s> a\t1\n</s>\t1\n<s>\t1\n", "not complete"),
+        ("<s> a\t1\n</s>\t1\n<s>\t1\n", "only blank lines"),
+        (
+            "<s>\t2\n</s>\t2\na\t2\nb\t2\n<s> a\t2\na </s>\t2\nb </s>\t2\n",
+            "not complete",
+        ),
     ],
 )
 def test_texts_that_are_no_counts_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -158,8 +162,10 @@ def test_counts_of_lines_shorter_than_the_order_serve_any_order(tmp_path: Path) 
 
 
 def test_more_tokens_than_can_be_counted_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "counts.txt").write_text("<s>\t2147483647\n</s>\t2147483647\n", encoding="utf-8")
-    with pytest.raises(lmkit.ResourceError, match="4,294,967,294 tokens"):
+    (tmp_path / "counts.txt").write_text(
+        "a\t2147483647\n<s>\t2147483647\n</s>\t2147483647\n", encoding="utf-8"
+    )
+    with pytest.raises(lmkit.ResourceError, match="6,442,450,941 tokens"):
         lmkit.train(tmp_path / "counts.txt", counts=True)
 
 
@@ -188,7 +194,9 @@ def test_text_counts_can_be_saved(tmp_path: Path) -> None:
         lmkit.count("a b\n", output=tmp_path / "model", force=True)
 
 
-@pytest.mark.parametrize("what", ["id", "first", "start", "weight", "suffix", "order", "scalar"])
+@pytest.mark.parametrize(
+    "what", ["id", "first", "start", "weight", "suffix", "order", "scalar", "ends", "unknown"]
+)
 def test_forged_counts_are_refused(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "counts"
     lmkit.count("a b c\nb a\n" * 3, output=folder, order=3)
@@ -199,6 +207,10 @@ def test_forged_counts_are_refused(tmp_path: Path, what: str) -> None:
         arrays["windows"][:, 0] = 255
     elif what == "start":
         arrays["windows"][1, 1] = 1
+    elif what == "ends":
+        arrays["windows"][:] = 2
+    elif what == "unknown":
+        arrays["windows"][:] = 0
     elif what == "scalar":
         arrays["weight"] = np.int32(1).reshape(())
     elif what == "weight":
@@ -212,3 +224,34 @@ def test_forged_counts_are_refused(tmp_path: Path, what: str) -> None:
     write_manifest(folder)
     with pytest.raises((lmkit.ModelFormatError, lmkit.InputError)):
         lmkit.train(folder, counts=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", '{"kind": "char"}'),
+        ("tokenizer.json", '{"kind": "word", "unk": "foo", "specials": "error"}'),
+        ("tokenizer.json", '{"kind": "word", "unk": "oov", "specials": "foo"}'),
+        ("vocab.txt", "<unk>\n<s>\n</s>\na b\nbb\n"),
+        ("vocab.txt", "<unk>\n<s>\n</s>\n\nbb\n"),
+    ],
+)
+def test_forged_vocabularies_are_refused(tmp_path: Path, name: str, content: str) -> None:
+    lmkit.count("aa bb\nbb aa\n", output=tmp_path / "counts", order=2)
+    lmkit.train("aa bb\nbb aa\n", output=tmp_path / "model", order=2, holdout=0)
+    for folder in (tmp_path / "counts", tmp_path / "model"):
+        (folder / name).write_text(content, encoding="utf-8")
+        (folder / "manifest.json").unlink()
+        write_manifest(folder)
+    with pytest.raises(lmkit.ModelFormatError, match=r"vocab\.txt|tokenizer\.json"):
+        lmkit.train(tmp_path / "counts", counts=True)
+    with pytest.raises(lmkit.ModelFormatError, match=r"vocab\.txt|tokenizer\.json"):
+        lmkit.load(tmp_path / "model")
+
+
+def test_blank_lines_alone_are_nothing_to_count(tmp_path: Path) -> None:
+    with pytest.raises(lmkit.InputError, match="only blank lines"):
+        lmkit.count("\n\n", order=2)
+    (tmp_path / "counts.txt").write_text("<s>\t3\n</s>\t3\n<s> </s>\t3\n", encoding="utf-8")
+    with pytest.raises(lmkit.InputError, match="only blank lines"):
+        lmkit.train(tmp_path / "counts.txt", counts=True)
