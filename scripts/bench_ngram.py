@@ -36,19 +36,19 @@ ORDER = 5
 
 # Run in a process of its own, so that the peak of its memory is that of the work; kernels are compiled beforehand.
 TRAIN = """
-import json, resource, sys, time, warnings
+import json, sys, time, warnings
 from pathlib import Path
 import lmkit
+from lmkit.scratch import peak
 warnings.simplefilter("ignore")
 texts, output, options = json.loads(sys.argv[1])
 lmkit.train("the fox\\n" * 99, holdout=0, **options)
 began = time.perf_counter()
 model = lmkit.train(texts, output=output, holdout=0, tokenizer="word", **options)
 seconds = time.perf_counter() - began
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 lines = (Path(output) / "metrics.jsonl").read_text().splitlines()
 stages = {name: t for line in lines for name, t in json.loads(line)["seconds"].items()}
-print(json.dumps({"seconds": seconds, "megabytes": peak, "ngrams": sum(model.trie.sizes()), "stages": stages}))
+print(json.dumps({"seconds": seconds, "megabytes": peak() / 1e6, "ngrams": sum(model.trie.sizes()), "stages": stages}))
 """
 
 
@@ -116,7 +116,6 @@ def size_row(name: str, texts: list[Path], model: Path, folder: Path, **options:
     )
     command = [sys.executable, "-c", TRAIN, task]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    # Line by line: what this process ever held would count as held by the next one that it starts.
     tokens = sum(len(line.split()) + 1 for text in texts for line in text.open("rb"))
     size = (model / "model.safetensors").stat().st_size / 1e6
     print(
