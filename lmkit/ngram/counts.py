@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,14 @@ class TextCounts:
     @property
     def lines(self) -> int:
         """How many lines the text had."""
-        return int(self.unigrams()[EOS])
+        return int(self.unigrams[EOS])
 
     @property
     def order(self) -> int:
         """How many tokens a window holds."""
         return self.run.windows.shape[1]
 
+    @cached_property
     def unigrams(self) -> np.ndarray:
         """Give how often each token occurs (V,) int64: each is the first of one window.
 
@@ -151,7 +153,7 @@ def load_counts(path: str | os.PathLike[str]) -> TextCounts:
     if not size or type(order) is not int or not 1 <= order <= MAX_ORDER:
         raise ModelFormatError(f"{folder}: holds no counts, or names no order")
     expected = {"windows": (_smallest(tokenizer).__name__, (size, order)), "weight": ("int32", (size,))}
-    check_arrays(f"{folder / 'counts.safetensors'}", arrays, expected)
+    check_arrays(str(folder / FILE), arrays, expected)
     return TextCounts(
         tokenizer, Run(*(arrays[name].view(np.ndarray) for name in Run._fields)), facts, str(folder)
     )
@@ -192,15 +194,12 @@ def join(
         raise UsageError(
             f"the counts hold n-grams up to order {longest}; give --order {longest}, or count again"
         )
-    unigrams = [part.unigrams() for part in parts]
-    for part, counts in zip(parts, unigrams, strict=True):
-        _check_lines(part.name, counts)
-    tokens = sum(int(counts.sum()) for counts in unigrams)
+    for part in parts:
+        _check_lines(part.name, part.unigrams)
+    tokens = sum(int(part.unigrams.sum()) for part in parts)
     if tokens > MAX_TOKENS:
         raise ResourceError(f"{tokens:,} tokens are more than the {MAX_TOKENS:,} that one model can count")
-    tokenizer = type(first).join(
-        [(part.tokenizer, counts) for part, counts in zip(parts, unigrams, strict=True)], options=options
-    )
+    tokenizer = type(first).join([(part.tokenizer, part.unigrams) for part in parts], options=options)
     vocab_size = len(tokenizer.vocab)
     scratch.check_disk(2 * (4 * order + 4) * sum(len(part.run.weight) for part in parts))
     size = max(scratch.room // (2 * window_bytes(order, vocab_size)), _LEAST_PIECE)
@@ -213,7 +212,7 @@ def join(
             renumbered[:, : part.order] = ids[windows[:, :order]]
             run = run_of_windows(renumbered, weight, vocab_size=vocab_size, space=space)
             runs.append(run)
-            space = Run(*(array[len(run.weight) :] for array in space))
+            space = space.part(len(run.weight))
     return tokenizer, merge(runs, vocab_size=vocab_size, scratch=scratch, watch=watch)
 
 

@@ -39,6 +39,10 @@ class Run(NamedTuple):
     windows: np.ndarray
     weight: np.ndarray
 
+    def part(self, begin: int, end: int | None = None) -> Run:
+        """Give a view of the windows `begin` to `end` (exclusive), or of all from `begin` on."""
+        return Run(self.windows[begin:end], self.weight[begin:end])
+
 
 @dataclass(frozen=True)
 class SortedRun:
@@ -91,7 +95,7 @@ def runs_of_text(
         release(stream)
         run = _run_of(sort_suffixes(some, order=order, vocab_size=vocab_size, size=size), runs)
         found.append(run)
-        runs = Run(*(array[len(run.weight) :] for array in runs))
+        runs = runs.part(len(run.weight))
     return found
 
 
@@ -101,7 +105,7 @@ def run_of_windows(windows: np.ndarray, weight: np.ndarray, *, vocab_size: int, 
     The sums of weights must stay below 2^31. The result is the beginning of `space`.
     """
     run, _, _ = _sorted(windows, weight, vocab_size)
-    stored = Run(*(array[: len(run.weight)] for array in space))
+    stored = space.part(0, len(run.weight))
     stored.windows[:], stored.weight[:] = run
     release(*stored)
     return stored
@@ -124,13 +128,13 @@ def _run_of(suffixes: SortedSuffixes, space: Run) -> Run:
     ends = np.cumsum(distinct)
 
     def write(r: int) -> None:
-        target = Run(*(array[ends[r] - distinct[r] : ends[r]] for array in space))
+        target = space.part(ends[r] - distinct[r], ends[r])
         for part in suffixes.parts(r):
             sorting.write_distinct(*part, *target)
         release(*target)
 
     in_threads(write, range(len(places)))
-    return Run(*(array[: ends[-1]] for array in space))
+    return space.part(0, ends[-1])
 
 
 def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watch = unwatched) -> SortedRun:
@@ -148,7 +152,7 @@ def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watc
     counts, begun = np.zeros(vocab_size, np.int64), np.zeros(vocab_size, np.int64)
 
     def gather(ends: np.ndarray) -> tuple[Run, np.ndarray, np.ndarray]:
-        parts = [(run.windows[a:b], run.weight[a:b]) for run, (a, b) in zip(runs, ends, strict=True)]
+        parts = [run.part(*here) for run, here in zip(runs, ends, strict=True)]
         windows, weight = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         for run in runs:
             release(*run)
@@ -176,7 +180,7 @@ def merge(runs: Sequence[Run], *, vocab_size: int, scratch: Scratch, watch: Watc
             release(shared, length)
 
     in_threads(count, range(len(rows)))
-    run = Run(merged.windows[:n], merged.weight[:n])
+    run = merged.part(0, n)
     part = scratch.at_a_time(8 * order + 60)  # with what is made of it
     return SortedRun(run, shared[:n], length[:n], counts, bounds, rows, part)
 

@@ -23,7 +23,7 @@ from lmkit.ngram.codebooks import SMALLEST, codebook_of
 from lmkit.ngram.kernels import packing, quantizing
 from lmkit.ngram.kernels.packing import Coded, Packed, Unary
 from lmkit.ngram.queries import Queries
-from lmkit.ngram.trie import ALWAYS_CHECKED, Trie
+from lmkit.ngram.trie import ALWAYS_CHECKED, Trie, checked_level
 from lmkit.scratch import release
 from lmkit.tensors import check_arrays
 from lmkit.text.vocabulary import BOS
@@ -89,12 +89,7 @@ class QuantizedTrie(Queries):
         Raises:
             ModelFormatError: they do not fit together.
         """
-        level = arrays.get("level", np.empty(0, np.int64))
-        fits = level.ndim == 1 and len(level) >= 2 and level.dtype == np.int64
-        if not (fits and level[0] == 0 and level[1] == vocab_size and (np.diff(level) >= 0).all()):
-            raise ModelFormatError(
-                "model.safetensors: 'level' does not number the n-grams of this vocabulary"
-            )
+        level = checked_level(arrays, vocab_size)
         nodes, contexts, orders = int(level[-1]), int(level[-2]), len(level) - 1
         single = min(contexts, vocab_size)
         exact = _exact(level)

@@ -69,12 +69,7 @@ class Trie(Queries):
         Raises:
             ModelFormatError: they do not fit together.
         """
-        level = arrays.get("level", np.empty(0, np.int64))
-        fits = level.ndim == 1 and len(level) >= 2 and level.dtype == np.int64
-        if not (fits and level[0] == 0 and level[1] == vocab_size and (np.diff(level) >= 0).all()):
-            raise ModelFormatError(
-                "model.safetensors: 'level' does not number the n-grams of this vocabulary"
-            )
+        level = checked_level(arrays, vocab_size)
         nodes, contexts = int(level[-1]), int(level[-2])
         expected = {
             "level": ("int64", level.shape),
@@ -91,3 +86,16 @@ class Trie(Queries):
         if not sound:
             raise ModelFormatError("model.safetensors: 'first' or 'word' points outside the n-grams")
         return cls(**{name: arrays[name] for name in expected})
+
+
+def checked_level(arrays: Mapping[str, np.ndarray], vocab_size: int) -> np.ndarray:
+    """Give `level` of a file, once it is known to number n-grams over a vocabulary.
+
+    Raises:
+        ModelFormatError: it does not.
+    """
+    level = arrays.get("level", np.empty(0, np.int64))
+    fits = level.ndim == 1 and len(level) >= 2 and level.dtype == np.int64
+    if not (fits and level[0] == 0 and level[1] == vocab_size and (np.diff(level) >= 0).all()):
+        raise ModelFormatError("model.safetensors: 'level' does not number the n-grams of this vocabulary")
+    return level

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmkit.compiled import compiled
+from lmkit.compiled import compiled, inlined
 from lmkit.ngram.kernels.columns import at, span
 from lmkit.text.vocabulary import BOS, EOS
 
 LN10 = np.log(10.0)
 
 
-@compiled
-def find_child(word, first, node, token):
-    """Give the node of the n-gram `node` extended by `token`, or -1: a binary search among the children.
+@inlined
+def find(word, low, high, token):
+    """Give the place of a token among the ascending words from `low` to `high` (exclusive), or where it would be.
 
-    Their words are different and ascending, so that word w stands at place w at the latest: a frequent word, which
-    has a small id, is found within a few steps however many children there are.
+    The words are different, so that word w stands at place w at the latest: a frequent word, which has a small id,
+    is found within a few steps however many there are.
     """
-    low, high = span(first, node)
-    end = min(high, low + np.int64(token) + 1)
-    high = end
+    high = min(high, low + np.int64(token) + 1)
     while low < high:
         middle = (low + high) >> 1
         if at(word, middle) < token:
             low = middle + 1
         else:
             high = middle
-    return low if low < end and at(word, low) == token else np.int64(-1)
+    return low
+
+
+@compiled
+def find_child(word, first, node, token):
+    """Give the node of the n-gram `node` extended by `token`, or -1."""
+    low, high = span(first, node)
+    place = find(word, low, high, token)
+    return place if place < high and at(word, place) == token else np.int64(-1)
 
 
 @compiled

@@ -7,6 +7,7 @@ import numpy as np
 
 from lmkit.compiled import compiled
 from lmkit.ngram.kernels.columns import at, span
+from lmkit.ngram.kernels.lookup import find
 
 DROPPED = 11  # bits of a float32 that make no difference: bins are 2^-12 of their value wide
 BINS = 1 << (31 - DROPPED)
@@ -81,16 +82,3 @@ def sum_contexts(begin, end, columns, suffix, excess, below, share, rest, mass, 
         share[h] = min(max(wanted, was / STRAY), was * STRAY)
         rest[h] = total - q
         mass[h] = p
-
-
-@compiled
-def find(word, low, high, token):
-    """Give the place of a word among the ascending ones from `low` to `high` (exclusive), where it is."""
-    high = min(high, low + token + 1)
-    while low < high:
-        middle = (low + high) >> 1
-        if at(word, middle) < token:
-            low = middle + 1
-        else:
-            high = middle
-    return low
