@@ -26,6 +26,7 @@ COMMANDS = {
     "ppl": "Measure the perplexity of a model.",
     "generate": "Write text with a model.",
     "export": "Write a model in a format of other tools.",
+    "plot": "Draw the learning curves of trained models.",
     "info": "Describe a model folder.",
 }
 EXAMPLES = """

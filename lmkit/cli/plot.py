@@ -1,0 +1,52 @@
+"""`lmkit plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lmkit.errors import UsageError
+
+EPILOG = """
+\b
+Examples:
+  lmkit plot                                   the model of this folder, as curve.png
+  lmkit plot small large -o sizes.pdf          two trainings in one picture
+  lmkit plot my-rnn/metrics.jsonl --x epoch --force
+"""
+
+
+@click.command("plot", epilog=EPILOG)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("-o", "--output", default="curve.png", metavar="FILE", help=".png, .svg or .pdf  [curve.png]")
+@click.option(
+    "--x",
+    type=click.Choice(["seconds", "epoch", "step"]),
+    default="seconds",
+    help="What runs to the right  [seconds]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
+    """Draw the learning curves of trained models: model folders, or metrics.jsonl files.
+
+    Perplexity in training (with dropout, on average since the point before) and validation, learning rate and norm of
+    the gradient. Without MODEL, that of LMKIT_MODEL or lmkit-model.
+    """
+    from lmkit.bundle import default_path
+    from lmkit.cli.output import check_file, write_bytes
+    from lmkit.report.curve import KINDS, draw, read_curve, render
+
+    kind = Path(output).suffix.removeprefix(".").lower()
+    if kind not in KINDS:
+        raise UsageError(
+            f"{output}: the name of a picture ends in .{', .'.join(KINDS)}; name such a file by -o"
+        )
+    check_file(output, force=force)
+    curves = [read_curve(model) for model in models or [default_path()]]
+    write_bytes(output, [render(draw(curves, x=x), kind=kind)])
+    for curve in curves:
+        if (best := curve.best()) is not None:
+            lowest, at = curve.perplexity("valid_loss")[best], curve.columns[x][best]
+            click.echo(f"{curve.name}: best validation perplexity {lowest:.2f} at {x} {at:g}", err=True)
+    click.echo(f"wrote {output}", err=True)

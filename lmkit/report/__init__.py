@@ -1,0 +1,1 @@
+"""What a training leaves for the eye: learning curves as pictures."""
