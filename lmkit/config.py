@@ -52,6 +52,9 @@ class RunConfig:
         high=0.999,
     )
     force: bool = option(False, "replace an existing model")
+    tensorboard: str | None = option(
+        None, "folder to write the learning curve to for TensorBoard as it grows, one a training"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

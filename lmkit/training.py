@@ -20,6 +20,7 @@ from lmkit.evaluation import perplexity
 from lmkit.files import check_target
 from lmkit.model import LanguageModel
 from lmkit.progress import Progress
+from lmkit.report.tensorboard import check_events, event_log
 from lmkit.scratch import Scratch, peak, resident
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines
@@ -37,6 +38,7 @@ def train(
     test: PathLike | None = None,
     holdout: float | None = None,
     force: bool = False,
+    tensorboard: PathLike | None = None,
     report: Callable[[str], None] | None = None,
     **options: Any,
 ) -> LanguageModel:
@@ -51,13 +53,14 @@ def train(
         holdout: The share of lines to hold out, half for validation and half for test, chosen by a hash of what
             they say. If not given: a tenth, but nothing where `valid`, `test` or `counts` is given.
         force: Whether an existing model at `output` may be replaced.
+        tensorboard: A folder to write the learning curve to for TensorBoard as it grows; one for each training.
         report: Receives lines for the user; without it nothing is said.
         **options: Fields of `TextConfig` and of the backend's config, by name.
 
     Raises:
         UsageError: an option is unknown, or cannot be.
         InputError: the text is empty or not text.
-        ResourceError: the model cannot be written, or the device is not there.
+        ResourceError: the model cannot be written, or a device or an optional package is not there.
         DivergedError: training left the finite numbers.
         Stopped: the user or the system ended it; what had come of it is saved, and in `.model`.
 
@@ -67,6 +70,8 @@ def train(
     """
     if output is not None:
         check_target(Path(output), force=force)
+    if tensorboard is not None:
+        check_events(Path(tensorboard), output=None if output is None else Path(output))
     began = time.monotonic()
     chosen = BACKENDS[backend]
     prepare = _from_counts if counts else _from_text
@@ -74,7 +79,8 @@ def train(
     record, say = material.record, report or _silent
     stopped: Stopped | None = None
     try:
-        model = material.fit(report=report, log=record.metrics.append)
+        with event_log(tensorboard, record.metrics.append) as log:
+            model = material.fit(report=report, log=log)
     except Stopped as stop:
         if stop.model is None:
             raise

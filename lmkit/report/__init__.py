@@ -1,1 +1,1 @@
-"""What a training leaves for the eye: learning curves as pictures."""
+"""What a training leaves for the eye: learning curves as pictures, and for TensorBoard."""

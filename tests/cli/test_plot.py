@@ -55,8 +55,25 @@ def test_what_cannot_be_drawn_leaves_no_file(lmkit: Run, tmp_path: Path) -> None
     refused(lmkit("plot"), 4, "metrics.jsonl", "damaged")
 
 
-def test_a_missing_extra_is_said_with_the_line_that_installs_it(lmkit: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "extra", "arguments"),
+    [
+        ("matplotlib", "plot", ["plot", "metrics.jsonl"]),
+        ("tensorboard", "tensorboard", ["train", "metrics.jsonl", "--tensorboard", "runs"]),
+    ],
+)
+def test_a_missing_extra_is_said_with_the_line_that_installs_it(
+    lmkit: Run, tmp_path: Path, package: str, extra: str, arguments: list[str]
+) -> None:
     (tmp_path / "metrics.jsonl").write_text(POINTS)
-    (tmp_path / "matplotlib.py").write_text("raise ImportError")  # found first: in the current folder
-    refused(lmkit("plot", "metrics.jsonl"), 5, "pip install 'lmkit[plot]'")
+    (tmp_path / f"{package}.py").write_text("raise ImportError")  # found first: in the current folder
+    refused(lmkit(*arguments), 5, f"pip install 'lmkit[{extra}]'")
+    assert not (tmp_path / "lmkit-model").exists()
     assert not (tmp_path / "curve.png").exists()
+
+
+def test_events_for_tensorboard(lmkit: Run, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra: tensorboard")
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "2", "--tensorboard", "runs/a"))
+    assert len(list((tmp_path / "runs" / "a").glob("events.out.tfevents.*"))) == 1
