@@ -31,6 +31,7 @@ class CharTokenizer(Tokenizer):
 
     kind = "char"
     options = frozenset({"min_count", "vocab_size", "vocab"})
+    extends = True
 
     def __init__(self, *, vocab: Vocabulary, unk: str = "oov") -> None:
         self.vocab = vocab
@@ -44,16 +45,20 @@ class CharTokenizer(Tokenizer):
         cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
     ) -> tuple[Self, np.ndarray]:
         """Count the characters, then encode: two passes over the text."""
-        counts = np.zeros(_CODE_POINTS, np.int64)
+        parts = []
         if options.vocab is None:
-            for block in corpus.blocks():
-                counts += np.bincount(_points(block.decode()), minlength=_CODE_POINTS)
-            counts[_NEWLINE] = 0
-        points = np.flatnonzero(counts)
-        found = cls(vocab=Vocabulary.from_tokens(map(chr, points.tolist())))
-        tokenizer = cls.join(
-            [(found, np.concatenate([np.zeros(3, np.int64), counts[points]]))], options=options
-        )
+            vocab, counts = _characters(corpus)
+            parts = [(cls(vocab=vocab), counts)]
+        tokenizer = cls.join(parts, options=options)
+        return tokenizer, tokenizer.encode_corpus(corpus, scratch=scratch)
+
+    def extended(
+        self, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
+        """Count the characters, as `learn` does, and number the new ones from the last known one on."""
+        vocab, counts = _characters(corpus)
+        vocab = self.vocab.extended(vocab, counts, min_count=options.min_count, vocab_size=options.vocab_size)
+        tokenizer = type(self)(vocab=vocab, unk=self.unk)
         return tokenizer, tokenizer.encode_corpus(corpus, scratch=scratch)
 
     @classmethod
@@ -91,6 +96,17 @@ class CharTokenizer(Tokenizer):
         if any(len(token) != 1 for token in vocab.tokens[len(SPECIALS) :]):
             raise ModelFormatError("vocab.txt: holds tokens that are no single characters")
         return cls(vocab=vocab, **settings)
+
+
+def _characters(corpus: Corpus) -> tuple[Vocabulary, np.ndarray]:
+    """Give the characters of a text in the order of their code points, and how often each token occurs (V,)."""
+    counts = np.zeros(_CODE_POINTS, np.int64)
+    for block in corpus.blocks():
+        counts += np.bincount(_points(block.decode()), minlength=_CODE_POINTS)
+    counts[_NEWLINE] = 0
+    points = np.flatnonzero(counts)
+    vocab = Vocabulary.from_tokens(map(chr, points.tolist()))
+    return vocab, np.concatenate([np.zeros(len(SPECIALS), np.int64), counts[points]])
 
 
 def _points(text: str) -> np.ndarray:

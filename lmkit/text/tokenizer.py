@@ -39,6 +39,7 @@ class Tokenizer(ABC):
         joiner: what stands between two tokens of a text.
         vocab: the tokens.
         options: the fields of `TextConfig` that it takes.
+        extends: whether words can be added to its vocabulary.
         unk: what an unknown word is: `word` (the training text wrote `<unk>`, and it counts as a word there and
             here), `oov` (it never did), `none` (there are none: every text can be written, the vocabulary is fixed).
         specials: what a literal `<s>` or `</s>` is: `error`, `skip`, `unk`.
@@ -48,6 +49,7 @@ class Tokenizer(ABC):
     raw: ClassVar[bool] = False
     joiner: ClassVar[str] = ""
     options: ClassVar[frozenset[str]] = frozenset()
+    extends: ClassVar[bool] = False
     vocab: Vocabulary
     unk: str = "oov"
     specials: str = "error"
@@ -63,6 +65,18 @@ class Tokenizer(ABC):
         cls, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
     ) -> tuple[Self, np.ndarray]:
         """Learn a vocabulary from a text, and give the text's ids (T,) int32 as `encode_corpus` would."""
+
+    def extended(
+        self, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
+        """Add the words of another text behind those that are known, and give that text's ids (T,) int32.
+
+        The ids of known words stay. `options` says which words are added: see `Vocabulary.extended`.
+
+        Raises:
+            UsageError: the vocabulary of this kind is fixed.
+        """
+        raise UsageError(f"the vocabulary of the tokenizer {self.kind} is fixed; no words can be added to it")
 
     @classmethod
     def join(cls, parts: Sequence[tuple[Self, np.ndarray]], *, options: TextConfig) -> Self:

@@ -22,7 +22,7 @@ SEPARATORS = re.compile("[\0\t\n\r ]+")
 
 
 class Vocabulary:
-    """Tokens and their ids: 0 `<unk>`, 1 `<s>`, 2 `</s>`, then the others by falling frequency.
+    """Tokens and their ids: 0 `<unk>`, 1 `<s>`, 2 `</s>`, then the others by falling frequency, text after text.
 
     >>> vocab = Vocabulary.from_tokens(["the", "fox"])
     >>> len(vocab), vocab[4], vocab.id("fox"), vocab.id("wolf")
@@ -94,6 +94,27 @@ class Vocabulary:
     def keep(self, mask: np.ndarray) -> Vocabulary:
         """Give the vocabulary of those tokens whose entry in the boolean `mask` (V,) is true."""
         return Vocabulary.from_tokens(self[int(index)] for index in np.flatnonzero(mask)[len(SPECIALS) :])
+
+    def extended(
+        self, other: Vocabulary, counts: np.ndarray, *, min_count: int, vocab_size: int | None
+    ) -> Vocabulary:
+        """Give this vocabulary, every id as it is, and behind it what another one has beside it.
+
+        Args:
+            other: Tokens of a new text.
+            counts: (V,) how often each of them occurs.
+            min_count: Leave out new tokens rarer than this.
+            vocab_size: How many tokens there may be, those of this vocabulary included; the most frequent are added.
+
+        >>> old, new = Vocabulary.from_tokens(["the", "fox"]), Vocabulary.from_tokens(["owl", "the", "elk"])
+        >>> old.extended(new, np.array([0, 0, 2, 1, 5, 3]), min_count=2, vocab_size=None).tokens[3:]
+        ['the', 'fox', 'elk']
+        """
+        new = [index for index, token in enumerate(other.tokens) if token not in self.ids]
+        tokens = [other.tokens[index] for index in new]
+        room = None if vocab_size is None else max(0, vocab_size + len(SPECIALS) - len(self))
+        kept = most_frequent(tokens, counts[new], min_count=min_count, vocab_size=room)
+        return Vocabulary.from_tokens([*self.tokens[len(SPECIALS) :], *(tokens[i] for i in kept.tolist())])
 
 
 def most_frequent(

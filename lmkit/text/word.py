@@ -46,6 +46,7 @@ class WordTokenizer(Tokenizer):
     kind = "word"
     joiner = " "
     options = frozenset({"min_count", "vocab_size", "vocab", "specials"})
+    extends = True
 
     def __init__(self, *, vocab: Vocabulary, unk: str = "oov", specials: str = "error") -> None:
         self.vocab = vocab
@@ -68,6 +69,20 @@ class WordTokenizer(Tokenizer):
         text = number_words(corpus.blocks(), special=_POLICIES[options.specials], scratch=scratch)
         found = cls(vocab=text.vocab, specials=options.specials)
         tokenizer = cls.join([(found, text.counts)], options=options)
+        return tokenizer, text.renumbered(tokenizer.ids_of(text.vocab))
+
+    def extended(
+        self, corpus: Corpus, *, options: TextConfig, scratch: Scratch = MEMORY
+    ) -> tuple[Self, np.ndarray]:
+        """Read a text once, as `learn` does, and number its new words from the last known one on."""
+        from lmkit.text.word_index import number_words
+
+        text = number_words(corpus.blocks(), special=_POLICIES[self.specials], scratch=scratch)
+        vocab = self.vocab.extended(
+            text.vocab, text.counts, min_count=options.min_count, vocab_size=options.vocab_size
+        )
+        unk = "word" if text.counts[UNK] else self.unk
+        tokenizer = type(self)(vocab=vocab, unk=unk, specials=self.specials)
         return tokenizer, text.renumbered(tokenizer.ids_of(text.vocab))
 
     @classmethod

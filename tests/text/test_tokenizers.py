@@ -185,3 +185,53 @@ def test_restricting_the_vocabulary_renumbers_it() -> None:
     kept = tokenizer.restrict(np.array([True, True, True, True, False, True]))
     assert kept.encode("a b c").tolist() == [3, UNK, 4]
     assert isinstance(learn("char", "ab\n")[0].restrict(np.array([1, 1, 1, 0, 1], bool)), CharTokenizer)
+
+
+@pytest.mark.parametrize("kind", ["word", "char"])
+@given(lines=lines, other=lines)
+@settings(max_examples=30, deadline=None)
+def test_an_extended_tokenizer_keeps_its_numbers_and_knows_the_new_text(
+    kind: str, lines: list[str], other: list[str]
+) -> None:
+    lines, other = ([line.replace("<", "") for line in group] for group in (lines, other))
+    old, _ = learn(kind, "\n".join(lines) + "\n")
+    before = old.vocab.tokens
+    new, ids = old.extended(Corpus.from_text("\n".join(other) + "\n"), options=TextConfig())
+    assert new.vocab.tokens[: len(before)] == before == old.vocab.tokens
+    assert len(set(new.vocab.tokens)) == len(new.vocab)
+    assert np.array_equal(ids, new.encode_lines(other))
+    assert UNK not in ids
+    assert np.array_equal(new.encode_lines(lines), old.encode_lines(lines))
+
+
+def test_which_words_are_added() -> None:
+    old, _ = learn("word", "the fox\n")
+
+    def added(text: str, **options: int) -> list[str]:
+        new, ids = old.extended(Corpus.from_text(text), options=TextConfig(**options))  # type: ignore[arg-type]
+        assert np.array_equal(ids, new.encode_block(text.encode()))
+        return new.vocab.tokens[5:]
+
+    text = "c the b b a a a the the the\n"
+    assert added(text) == ["a", "b", "c"]
+    assert added(text, min_count=2) == ["a", "b"]
+    assert added(text, vocab_size=3) == ["a"]
+    assert added(text, vocab_size=2) == []
+    assert added("the fox\n") == []
+
+
+def test_an_extended_tokenizer_knows_whether_a_text_writes_unk_and_reads_specials_as_before() -> None:
+    old, _ = learn("word", "the fox\n", specials="skip")
+    assert old.extended(Corpus.from_text("an owl\n"), options=TextConfig())[0].unk == "oov"
+    new, ids = old.extended(Corpus.from_text("an <unk> <s>\n"), options=TextConfig())
+    assert new.unk == "word"
+    assert new.specials == "skip"
+    assert ids.tolist() == [5, UNK, EOS]
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_a_fixed_vocabulary_cannot_be_extended(kind: str) -> None:
+    tokenizer, _ = learn(kind, "the fox\n" * 3)
+    assert not tokenizer.extends
+    with pytest.raises(UsageError, match="fixed"):
+        tokenizer.extended(Corpus.from_text("the owl\n"), options=TextConfig())
