@@ -5,7 +5,7 @@ An installed package adds one by the entry-point group `lmkit.backends`, whose e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -25,7 +25,9 @@ class Backend:
     `valid` are streams (T,) int32 with `</s>` at line ends (`valid` may be None), `report` takes lines for the user
     (None: say nothing, show no progress) and `log` dictionaries for the learning curve. `tunes` says whether it
     wants `valid` at all. `counts_place` names one that learns from counts, train(parts, options=, config=, report=,
-    log=), for a kind of model that can.
+    log=), for a kind of model that can. `begin_place` names one that gives a config in which what the initial model
+    settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which
+    its training function then takes as `initial=`.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Backend:
     check_place: str | None = None
     tunes: bool = True
     counts_place: str | None = None
+    begin_place: str | None = None
 
     def check(self, config: Any) -> None:
         """Refuse a config that cannot be.
@@ -69,6 +72,39 @@ class Backend:
         function: Callable[..., LanguageModel] = _load(self.counts_place)
         return function
 
+    def check_begins(self, where: str) -> None:
+        """Refuse to begin from a model of this kind where that cannot be.
+
+        Args:
+            where: Its folder, for the message.
+
+        Raises:
+            UsageError: such a model is made of its text at one go; and what to do instead.
+        """
+        if self.begin_place is None:
+            instead = (
+                "; to add a text, count both (lmkit count TEXT -o COUNTS) and train on both (lmkit train --counts "
+                "COUNTS...)"
+            )
+            raise UsageError(
+                f"{where}: is a model of the backend {self.name}, from which no training can begin"
+                f"{instead if self.counts_place is not None else ''}"
+            )
+
+    def begin(self, config: Any, *, initial: LanguageModel, given: Collection[str]) -> Any:
+        """Give the config of a training that begins from a model of this kind, which `check_begins` let pass.
+
+        Args:
+            config: The options of this backend.
+            initial: The model.
+            given: The names of the options that were asked for.
+
+        Raises:
+            UsageError: what was asked for contradicts the model.
+        """
+        assert self.begin_place is not None
+        return _load(self.begin_place)(config, initial=initial, given=given)
+
 
 def _load(place: str) -> Any:
     module, attribute = place.split(":")
@@ -89,7 +125,14 @@ NGRAM = Backend(
     tunes=False,
     counts_place="lmkit.ngram.train:train_on_counts",
 )
-RNN = Backend("rnn", RnnConfig, "lmkit.rnn.model:RnnModel", "lmkit.rnn.train:train", "lmkit.rnn.train:check")
+RNN = Backend(
+    "rnn",
+    RnnConfig,
+    model_place="lmkit.rnn.model:RnnModel",
+    train_place="lmkit.rnn.train:train",
+    check_place="lmkit.rnn.train:check",
+    begin_place="lmkit.rnn.fine_tune:settled",
+)
 UNIFORM = Backend("uniform", UniformConfig, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
 
 BACKENDS = Registry(

@@ -51,6 +51,10 @@ class RunConfig:
         low=0.0,
         high=0.999,
     )
+    init_from: str | None = option(
+        None, "a model folder to begin from, instead of from nothing: its tokenizer is kept (backend rnn)"
+    )
+    extend_vocab: bool = option(False, "add the words that the model of --init-from does not know")
     force: bool = option(False, "replace an existing model")
     tensorboard: str | None = option(
         None, "folder to write the learning curve to for TensorBoard as it grows, one a training"

@@ -18,6 +18,7 @@ from lmkit.counting import natural_order, open_counts
 from lmkit.errors import InputError, Stopped, UsageError, did_you_mean
 from lmkit.evaluation import perplexity
 from lmkit.files import check_target
+from lmkit.initial import Initial
 from lmkit.model import LanguageModel
 from lmkit.progress import Progress
 from lmkit.report.tensorboard import check_events, event_log
@@ -37,6 +38,8 @@ def train(
     valid: PathLike | None = None,
     test: PathLike | None = None,
     holdout: float | None = None,
+    init_from: PathLike | None = None,
+    extend_vocab: bool = False,
     force: bool = False,
     tensorboard: PathLike | None = None,
     report: Callable[[str], None] | None = None,
@@ -52,6 +55,8 @@ def train(
         valid, test: Files to measure on instead of held-out lines.
         holdout: The share of lines to hold out, half for validation and half for test, chosen by a hash of what
             they say. If not given: a tenth, but nothing where `valid`, `test` or `counts` is given.
+        init_from: A model folder to begin from; the text is read with that model's tokenizer.
+        extend_vocab: Whether to add the words of the text that this model does not know.
         force: Whether an existing model at `output` may be replaced.
         tensorboard: A folder to write the learning curve to for TensorBoard as it grows; one for each training.
         report: Receives lines for the user; without it nothing is said.
@@ -74,7 +79,8 @@ def train(
         check_events(Path(tensorboard), output=None if output is None else Path(output))
     began = time.monotonic()
     chosen = BACKENDS[backend]
-    prepare = _from_counts if counts else _from_text
+    initial = _initial(init_from, chosen, extend_vocab=extend_vocab, counts=counts)
+    prepare = _from_counts if counts else partial(_from_text, initial=initial)
     material = prepare(text, chosen, options, valid=valid, test=test, holdout=holdout, report=report)
     record, say = material.record, report or _silent
     stopped: Stopped | None = None
@@ -116,23 +122,40 @@ class _Material:
     options: dict[str, Any]
 
 
+def _initial(path: PathLike | None, chosen: Backend, *, extend_vocab: bool, counts: bool) -> Initial | None:
+    """Open the model to begin from, if there is one."""
+    if path is None:
+        if extend_vocab:
+            raise UsageError("--extend-vocab adds words to those of a model; name it: --init-from MODEL")
+        return None
+    if counts:
+        raise UsageError(
+            "--init-from and --counts cannot go together: a model is trained on with text itself"
+        )
+    return Initial.open(path, backend=chosen, extend_vocab=extend_vocab)
+
+
 def _from_text(
     text: Any,
     chosen: Backend,
     options: Mapping[str, Any],
     *,
+    initial: Initial | None,
     valid: PathLike | None,
     test: PathLike | None,
     holdout: float | None,
     report: Callable[[str], None] | None,
 ) -> _Material:
-    """Read a text: hold lines out, learn the tokenizer, turn it into ids."""
-    text_config, model_config = _route(options, chosen)
+    """Read a text: hold lines out, learn the tokenizer or take that of a model, turn it into ids."""
+    text_config, model_config = _route(options, chosen, initial)
     if holdout is None:
         holdout = HOLDOUT if valid is None and test is None else 0.0
     say, scratch = report or _silent, Scratch.of(model_config)
     corpus = Corpus.to_learn_from(text)
-    kind, text_config = choose_tokenizer(corpus, text_config)
+    if initial is None:
+        kind, text_config = choose_tokenizer(corpus, text_config)
+    else:
+        kind = type(initial.model.tokenizer)
     given = _given(kind, text_config.specials, valid=valid, test=test)
     with Progress(["reading"], show=report is not None, unit="bytes") as progress:
         progress.stage("reading")
@@ -143,26 +166,33 @@ def _from_text(
             test=test is None,
             watch=progress.advance,
         )
-        tokenizer, ids = kind.learn(lines, options=text_config, scratch=scratch)
+        learn = kind.learn if initial is None else initial.read
+        tokenizer, ids = learn(lines, options=text_config, scratch=scratch)
     if not any(((piece > EOS) | (piece == UNK)).any() for piece in scratch.pieces(ids)):
         names = ", ".join(source.name for source in corpus.sources)
         raise InputError(f"{names}: only blank lines ({lines.lines_read}); there is nothing to learn")
     say(f"{len(ids):,} tokens, {len(tokenizer.vocab):,} different, read as {tokenizer.kind}s")
     say(_what_is_held_out(lines, holdout))
     record = Record(splits=lines.record(), metrics=[{"seconds": progress.seconds}])
+    fit, options = chosen.train, {"holdout": holdout, **asdict(text_config)}
+    if initial is not None:
+        say(initial.remark(tokenizer, ids, scratch=scratch))
+        record.splits["lineage"] = initial.lineage
+        options |= {"init_from": str(initial.path), "extend_vocab": initial.extend_vocab}
+        fit = partial(fit, initial=initial.model)
     _keep_given(record, given)
     for name, held_out in (("valid", lines.valid), ("test", lines.test)):
         if held_out.count:
             record.held_out[f"{name}.txt"] = given[name] = held_out.corpus(f"<{name} lines>")
     measured = given.get("valid")
     fit = partial(
-        chosen.train,
+        fit,
         ids,
         tokenizer=tokenizer,
         config=model_config,
         valid=None if measured is None or not chosen.tunes else tokenizer.encode_corpus(measured),
     )
-    return _Material(fit, model_config, record, measured, {"holdout": holdout, **asdict(text_config)})
+    return _Material(fit, model_config, record, measured, options)
 
 
 def _from_counts(
@@ -214,8 +244,10 @@ def _validate(
     say(f"validation perplexity {result.perplexity:.2f} ({result.tokens:,} tokens{oov})")
 
 
-def _route(options: Mapping[str, Any], chosen: Backend) -> tuple[TextConfig, Any]:
-    """Give each option to the config that has it, and let the backend check its own."""
+def _route(
+    options: Mapping[str, Any], chosen: Backend, initial: Initial | None = None
+) -> tuple[TextConfig, Any]:
+    """Give each option to the config that has it, let the model to begin from settle its own, and check the rest."""
     config = chosen.config
     text_names = {f.name for f in dataclasses.fields(TextConfig)}
     model_names = {f.name for f in dataclasses.fields(config)}
@@ -229,6 +261,9 @@ def _route(options: Mapping[str, Any], chosen: Backend) -> tuple[TextConfig, Any
             raise UsageError(f"there is no option {name!r}; {did_you_mean(name, text_names | model_names)}")
     text_config = make(TextConfig, {name: options[name] for name in options if name in text_names})
     model_config = make(config, {name: options[name] for name in options if name in model_names})
+    if initial is not None:
+        text_config = initial.text_config(text_config, options)
+        model_config = chosen.begin(model_config, initial=initial.model, given=options.keys())
     chosen.check(model_config)
     return text_config, model_config
 

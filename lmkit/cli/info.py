@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import click
 
@@ -52,9 +54,9 @@ def command(model: str | None, verify: bool, as_json: bool) -> None:
         click.echo(f"n-grams      {grams}")
     else:
         click.echo(f"parameters   {parameters:,}")
-    click.echo(
-        f"made of      {', '.join(splits.get('sources', [])) or 'unknown'} ({splits.get('lines', 0):,} lines)"
-    )
+    for before in splits.get("lineage", []):
+        click.echo(f"begun from   {before['model']}, made of {_texts(before)}")
+    click.echo(f"made of      {_texts(splits)}")
     click.echo(
         f"held out     {splits.get('valid_lines', 0):,} lines for validation, {splits.get('test_lines', 0):,} for test"
     )
@@ -64,3 +66,8 @@ def command(model: str | None, verify: bool, as_json: bool) -> None:
     click.echo(f"trained in   {config.get('summary', {}).get('seconds', 0):,} s")
     options = ", ".join(f"{k}={v}" for k, v in config.get("options", {}).items() if v is not None)
     click.echo(f"options      {options}")
+
+
+def _texts(splits: Mapping[str, Any]) -> str:
+    """Name the texts of a training."""
+    return f"{', '.join(splits.get('sources', [])) or 'unknown'} ({splits.get('lines', 0):,} lines)"

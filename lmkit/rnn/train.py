@@ -12,6 +12,7 @@ from lmkit.config import RnnConfig, seconds
 from lmkit.errors import Stopped
 from lmkit.nn.cells import make_cell
 from lmkit.nn.devices import choose, prepare
+from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
 from lmkit.rnn.trainer import Trainer
@@ -30,6 +31,7 @@ def train(
     valid: np.ndarray | None = None,
     report: Callable[[str], None] | None = None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
+    initial: RnnModel | None = None,
 ) -> RnnModel:
     """Train a recurrent network on a text.
 
@@ -40,6 +42,7 @@ def train(
         valid: Ids to validate on; without them training runs to its end and the last weights are kept.
         report: Receives lines for the user.
         log: Receives each point of the learning curve.
+        initial: The model to begin from, whose words the tokenizer numbers as it does; see `fine_tune`.
 
     Raises:
         UsageError: an option cannot be.
@@ -51,12 +54,15 @@ def train(
     prepare(device)
     if config.threads:
         torch.set_num_threads(config.threads)
+    config = config if initial is None else settled(config, initial=initial)
     settings = network_settings(config, len(tokenizer.vocab))
     bptt = config.bptt or (100 if len(tokenizer.vocab) <= _SMALL_VOCAB else 64)
     with torch.random.fork_rng():
         torch.manual_seed(check_seed(config.seed))
         network = Network(vocab_size=len(tokenizer.vocab), **settings)
         network.initialize(config.init, unigram(ids, len(tokenizer.vocab)))
+        if initial is not None:
+            take_over(network, initial, ids, seed=config.seed)
         network.to(device)
         if report:
             size = sum(parameter.numel() for parameter in network.parameters())
