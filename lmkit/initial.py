@@ -115,9 +115,13 @@ class Initial:
 
     def remark(self, tokenizer: Tokenizer, ids: np.ndarray, *, scratch: Scratch) -> str:
         """Say how well the model knows the text (T,): who fine-tunes must see when most of it is `<unk>`."""
-        added = len(tokenizer.vocab) - len(self.model.tokenizer.vocab)
+        known = len(self.model.tokenizer.vocab)
+        added = len(tokenizer.vocab) - known
         unknown = sum(int((piece == UNK).sum()) for piece in scratch.pieces(ids))
         advice = (
             " (--extend-vocab adds words)" if unknown and tokenizer.extends and not self.extend_vocab else ""
         )
-        return f"begins from {self.path}: {added:,} words added, {unknown / len(ids):.1%} of the text is <unk>{advice}"
+        return (
+            f"{len(ids):,} tokens, read as {tokenizer.kind}s of {self.path}: {known:,} known, {added:,} added; "
+            f"{unknown / len(ids):.1%} of the text is <unk>{advice}"
+        )

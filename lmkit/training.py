@@ -171,12 +171,14 @@ def _from_text(
     if not any(((piece > EOS) | (piece == UNK)).any() for piece in scratch.pieces(ids)):
         names = ", ".join(source.name for source in corpus.sources)
         raise InputError(f"{names}: only blank lines ({lines.lines_read}); there is nothing to learn")
-    say(f"{len(ids):,} tokens, {len(tokenizer.vocab):,} different, read as {tokenizer.kind}s")
+    if initial is None:
+        say(f"{len(ids):,} tokens, {len(tokenizer.vocab):,} different, read as {tokenizer.kind}s")
+    else:
+        say(initial.remark(tokenizer, ids, scratch=scratch))
     say(_what_is_held_out(lines, holdout))
     record = Record(splits=lines.record(), metrics=[{"seconds": progress.seconds}])
     fit, options = chosen.train, {"holdout": holdout, **asdict(text_config)}
     if initial is not None:
-        say(initial.remark(tokenizer, ids, scratch=scratch))
         record.splits["lineage"] = initial.lineage
         options |= {"init_from": str(initial.path), "extend_vocab": initial.extend_vocab}
         fit = partial(fit, initial=initial.model)

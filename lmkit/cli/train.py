@@ -23,6 +23,7 @@ Examples:
   lmkit train huge.txt.zst --memory 4G -o huge
   lmkit train --counts monday/ tuesday/ -o week
   lmkit train train.txt --valid valid.txt --test test.txt --backend rnn --budget 30m -o rnn
+  lmkit train letters.txt --backend rnn --init-from rnn --extend-vocab --learning-rate 1e-3 -o letters
 """
 SECTIONS = (
     ("General", RunConfig),
