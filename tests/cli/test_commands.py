@@ -79,6 +79,24 @@ def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
     assert "parameters" in ok(lmkit("info", "-m", "rnn"))
 
 
+def test_training_on_from_a_model(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_text(MANY)
+    (tmp_path / "new.txt").write_text("the wolf saw the owl .\n" * 9)
+    ok(lmkit("train", "old.txt", "--backend", "rnn", "--epochs", "1", "--hidden-size", "8", "-o", "old"))
+    refused(lmkit("train", "new.txt", "--init-from", "old", "-o", "new"), 2, "--backend rnn")
+    options = ["--backend", "rnn", "--init-from", "old", "--epochs", "1", "-o", "new"]
+    refused(
+        lmkit("train", "new.txt", *options, "--hidden-size", "9"), 2, "hidden_size is 8", "9 was asked for"
+    )
+    trained = lmkit("train", "new.txt", *options, "--extend-vocab")
+    ok(trained)
+    assert b"1 added" in trained.stderr
+    info = ok(lmkit("info", "-m", "new"))
+    assert "begun from   old, made of old.txt (280 lines)" in info
+    assert "init_from=old, extend_vocab=True" in info
+    assert json.loads(ok(lmkit("ppl", "new.txt", "-m", "new", "--json")))["oov"] == 0
+
+
 def test_json_everywhere(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(MANY)
     ok(lmkit("train", "c.txt", "--order", "3", "-q"))
