@@ -27,7 +27,8 @@ class Backend:
     wants `valid` at all. `counts_place` names one that learns from counts, train(parts, options=, config=, report=,
     log=), for a kind of model that can. `begin_place` names one that gives a config in which what the initial model
     settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which
-    its training function then takes as `initial=`.
+    its training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
+    state of the training in, and `resume=`, whether to go on from it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Backend:
     tunes: bool = True
     counts_place: str | None = None
     begin_place: str | None = None
+    checkpoints: bool = False
 
     def check(self, config: Any) -> None:
         """Refuse a config that cannot be.
@@ -132,6 +134,7 @@ RNN = Backend(
     train_place="lmkit.rnn.train:train",
     check_place="lmkit.rnn.train:check",
     begin_place="lmkit.rnn.fine_tune:settled",
+    checkpoints=True,
 )
 UNIFORM = Backend("uniform", UniformConfig, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
 

@@ -56,6 +56,7 @@ class RunConfig:
     )
     extend_vocab: bool = option(False, "add the words that the model of --init-from does not know")
     force: bool = option(False, "replace an existing model")
+    resume: bool = option(False, "go on with a training that broke off, from its last checkpoint")
     tensorboard: str | None = option(
         None, "folder to write the learning curve to for TensorBoard as it grows, one a training"
     )
@@ -107,29 +108,66 @@ class NgramConfig:
 class RnnConfig:
     """A recurrent network trained by truncated back-propagation through time."""
 
+    size: str = option(
+        "auto",
+        "tiny, small, medium or large; chosen by the text, the budget and the machine if auto",
+        choices=("auto", "tiny", "small", "medium", "large"),
+    )
     cell: str = option("lstm", "the recurrence", choices=("rnn", "gru", "lstm", "mlp"))
-    num_layers: int = option(2, "recurrent layers", low=1, high=16)
-    hidden_size: int | None = option(None, "units per layer; chosen by the text if not given", low=1)
-    embedding_size: int | None = option(None, "size of word vectors; as hidden_size if not given", low=1)
+    num_layers: int | None = option(None, "recurrent layers; as --size says if not given", low=1, high=16)
+    hidden_size: int | None = option(None, "units per layer; as --size says if not given", low=1)
+    embedding_size: int | None = option(None, "size of word vectors; as --size says if not given", low=1)
     activation: str = option(
         "tanh", "tanh or relu for the cell rnn, any for mlp", choices=("tanh", "relu", "sigmoid")
     )
-    dropout: float = option(0.3, "share of units silenced in training", low=0.0, high=0.95)
+    head: str = option(
+        "auto",
+        "output layer: full, adaptive, or sampled (full, trained on a draw of the words)",
+        choices=("auto", "full", "adaptive", "sampled"),
+    )
+    samples: int = option(2048, "words that a sampled output layer is trained on in a step", low=2)
     tie_weights: bool = option(True, "use the embedding as the output layer")
+    regularize: float | None = option(
+        None, "one dial for all noise in training: 0 is none, 1 what suits ten passes over a text", low=0.0
+    )
+    dropout: float | None = option(
+        None, "share of units silenced: input, between layers, output", low=0.0, high=0.95
+    )
+    embedding_dropout: float | None = option(None, "share of words silenced", low=0.0, high=0.95)
+    weight_drop: float | None = option(None, "share of recurrent weights left out", low=0.0, high=0.95)
+    activation_penalty: float | None = option(None, "keeps activations small (AR)", low=0.0)
+    temporal_penalty: float | None = option(None, "keeps activations slow (TAR)", low=0.0)
+    weight_decay: float = option(0.05, "pull of the matrices towards zero (AdamW)", low=0.0)
+    max_norm: float = option(
+        0.0, "largest norm of a matrix, by projection after each step; 0 is off", low=0.0
+    )
     init: str = option(
         "uniform", "initialisation of the weights", choices=("uniform", "normal", "xavier", "orthogonal")
     )
     batch_size: int | None = option(None, "streams read side by side; chosen by the text if not given", low=1)
+    accumulate: int = option(1, "parts that a step is computed in, to take less memory", low=1)
     bptt: int | None = option(
         None, "steps of back-propagation through time; chosen by the text if not given", low=1
     )
-    learning_rate: float = option(4e-3, "peak of the schedule", low=0.0)
-    weight_decay: float = option(0.05, "pull of the matrices towards zero (AdamW)", low=0.0)
+    vary_bptt: bool = option(False, "vary the steps from window to window")
+    optimizer: str = option("adamw", "adamw or sgd", choices=("adamw", "sgd"))
+    learning_rate: float | None = option(None, "peak of the schedule (4e-3; 20 for sgd)", low=0.0)
+    averaging: str = option(
+        "off",
+        "weights averaged: ema (fading, in the second half) or asgd (all, once validation rests)",
+        choices=("off", "ema", "asgd"),
+    )
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
     budget: str | None = option(None, "time for training, such as 90s, 10m or 1h (10m if no --epochs)")
     epochs: float | None = option(None, "passes over the text, instead of a time", low=0.0)
     patience: int = option(
         5, "measurements without a better validation before it comes to an end; 0 is off", low=0
+    )
+    checkpoint: str = option("5m", "time between checkpoints, beside the model until it is done; 0 for none")
+    precision: str = option(
+        "auto",
+        "numbers of the training: float32, bfloat16, or the faster one here",
+        choices=("auto", "float32", "bfloat16"),
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
     threads: int | None = option(None, "CPU threads; all cores if not given", low=1)

@@ -17,6 +17,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_main_process() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started: the one that speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
     """Do a piece of work for every item, as many at a time as there are cores; the first error is raised."""
     with ThreadPoolExecutor(cores()) as pool:

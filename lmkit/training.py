@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,7 @@ from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines
 from lmkit.text.tokenizer import Tokenizer, check_options, choose_tokenizer
 from lmkit.text.vocabulary import EOS, UNK
+from lmkit.threads import is_main_process
 
 
 def train(
@@ -41,6 +43,7 @@ def train(
     init_from: PathLike | None = None,
     extend_vocab: bool = False,
     force: bool = False,
+    resume: bool = False,
     tensorboard: PathLike | None = None,
     report: Callable[[str], None] | None = None,
     **options: Any,
@@ -58,6 +61,8 @@ def train(
         init_from: A model folder to begin from; the text is read with that model's tokenizer.
         extend_vocab: Whether to add the words of the text that this model does not know.
         force: Whether an existing model at `output` may be replaced.
+        resume: Whether to go on with a training that broke off, from the checkpoint beside `output`; the texts and the
+            options are to be the same.
         tensorboard: A folder to write the learning curve to for TensorBoard as it grows; one for each training.
         report: Receives lines for the user; without it nothing is said.
         **options: Fields of `TextConfig` and of the backend's config, by name.
@@ -73,12 +78,16 @@ def train(
     >>> model.order
     2
     """
+    force = force or resume
     if output is not None:
         check_target(Path(output), force=force)
+    if not is_main_process():  # of several, one speaks and writes
+        report = tensorboard = None
     if tensorboard is not None:
         check_events(Path(tensorboard), output=None if output is None else Path(output))
     began = time.monotonic()
     chosen = BACKENDS[backend]
+    checkpoint = _checkpoint_beside(output, chosen, resume=resume, force=force)
     initial = _initial(init_from, chosen, extend_vocab=extend_vocab, counts=counts)
     prepare = _from_counts if counts else partial(_from_text, initial=initial)
     material = prepare(text, chosen, options, valid=valid, test=test, holdout=holdout, report=report)
@@ -86,7 +95,8 @@ def train(
     stopped: Stopped | None = None
     try:
         with event_log(tensorboard, record.metrics.append) as log:
-            model = material.fit(report=report, log=log)
+            keep = {"checkpoint": checkpoint, "resume": resume} if chosen.checkpoints else {}
+            model = material.fit(report=report, log=log, **keep)
     except Stopped as stop:
         if stop.model is None:
             raise
@@ -95,12 +105,41 @@ def train(
         _validate(model, material.measured, Scratch.of(material.config), record, say)
     record.summary |= {"seconds": round(time.monotonic() - began, 2), "stopped_early": stopped is not None}
     record.options = {"backend": backend, **material.options, **asdict(material.config)}
-    if output is not None:
+    if output is not None and is_main_process():
         save(model, output, force=force, record=record)
+        if checkpoint is not None and stopped is None:
+            shutil.rmtree(checkpoint, ignore_errors=True)
     say(f"{time.monotonic() - began:.1f} s, at most {peak() / 1e9:.2f} GB of memory")
     if stopped is not None:
         raise stopped
     return model
+
+
+def _checkpoint_beside(output: PathLike | None, chosen: Backend, *, resume: bool, force: bool) -> Path | None:
+    """Give the folder for the checkpoints of a training.
+
+    Raises:
+        UsageError: there is nothing to resume, or what is there would be lost.
+    """
+    if output is None or not chosen.checkpoints:
+        if resume:
+            raise UsageError(
+                "there is no checkpoint to resume from: "
+                + (
+                    "name the model: -o MODEL"
+                    if chosen.checkpoints
+                    else f"a training of {chosen.name} keeps none"
+                )
+            )
+        return None
+    place = Path(f"{os.path.normpath(output)}.checkpoint")
+    if place.exists() and not force:
+        raise UsageError(
+            f"{place}: a training broke off here; go on with --resume, or begin anew with --force"
+        )
+    if not resume and is_main_process():
+        shutil.rmtree(place, ignore_errors=True)
+    return place
 
 
 @dataclass

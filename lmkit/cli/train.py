@@ -13,6 +13,7 @@ import click
 
 from lmkit.cli.options import config_options
 from lmkit.config import NgramConfig, RnnConfig, RunConfig, TextConfig, make, options_of, read_toml
+from lmkit.threads import is_main_process
 
 EPILOG = """
 \b
@@ -70,12 +71,14 @@ def command(
     path = Path(run.output or default_path())
 
     def say(line: str) -> None:
-        if not quiet:
+        if not quiet and is_main_process():
             click.echo(line, err=True)
 
     if quiet:
         logging.getLogger("lmkit").setLevel(logging.WARNING)
     train(files, **{**dataclasses.asdict(run), "output": path}, report=None if quiet else say, **options)
+    if not is_main_process():  # of several, the first one has written the model
+        return
     if as_json:
         config = read_config(path)
         facts = {

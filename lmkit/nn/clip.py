@@ -39,6 +39,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     A norm that is NaN or infinite is returned as it is, with every gradient left untouched: the caller
     looks at the norm and skips the step, since any scaling would carry the NaN into all the weights.
 
+    A sparse gradient (of the rows of a table that took part) is coalesced: several values for one row are added.
+
     >>> w = torch.zeros(2, requires_grad=True)
     >>> w.grad = torch.tensor([3.0, 4.0])
     >>> clip_grad_norm([w], 1.0), w.grad
@@ -46,9 +48,37 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise UsageError(f"the clipping norm is {max_norm}; it must be positive (inf clips nothing)")
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [_dense_part(parameter) for parameter in parameters if parameter.grad is not None]
     norm = global_norm(gradients)
     if math.isfinite(norm) and norm > max_norm:
         for gradient in gradients:
             gradient.mul_(max_norm / norm)
     return norm
+
+
+def project(module: torch.nn.Module, max_norm: float) -> None:
+    """Bring every matrix of a module back to the ball of Frobenius norm `max_norm`, in place: weight decay's hard form.
+
+        W <- min(1, max_norm / ||W||) W         the constrained problem that the penalty (lambda/2) ||W||^2 relaxes
+
+    >>> linear = torch.nn.Linear(1, 1)
+    >>> _ = linear.weight.data.fill_(5.0)
+    >>> project(linear, 2.0)
+    >>> linear.weight.item()
+    2.0
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() >= 2:
+                norm = global_norm([parameter])
+                if norm > max_norm:
+                    parameter.mul_(max_norm / norm)
+
+
+def _dense_part(parameter: Tensor) -> Tensor:
+    """Give the numbers that a gradient consists of, sharing their memory."""
+    assert parameter.grad is not None
+    if not parameter.grad.is_sparse:
+        return parameter.grad
+    parameter.grad = parameter.grad.coalesce()
+    return parameter.grad.values()

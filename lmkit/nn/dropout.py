@@ -81,13 +81,13 @@ class EmbeddingDropout(Dropout):
     True
     """
 
-    def forward(self, table: Tensor, tokens: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, table: Tensor, tokens: Tensor, *, sparse: bool = False) -> Tensor:  # type: ignore[override]
         """Look tokens (T, B) up in table (V, E), under a fresh mask (V, 1) over the words: (T, B, E).
 
         The mask multiplies the rows that were looked up, not the table: the same result, at the cost of
-        T B E multiplications in place of V E.
+        T B E multiplications in place of V E. `sparse` asks for a gradient of those rows alone.
         """
-        embedded = functional.embedding(tokens, table)  # (T, B, E)
+        embedded = functional.embedding(tokens, table, sparse=sparse)  # (T, B, E)
         if not self.training or self.rate == 0:
             return embedded
         mask = bernoulli_mask((table.shape[0], 1), self.rate, like=table)  # (V, 1)

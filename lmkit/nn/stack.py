@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from lmkit.errors import UsageError
 from lmkit.nn.cells import State, make_cell
 from lmkit.nn.dropout import LockedDropout
+from lmkit.nn.regularization import drop_weights
 
 
 class RecurrentStack(nn.Module):
@@ -35,6 +37,7 @@ class RecurrentStack(nn.Module):
         num_layers: int = 1,
         output_size: int | None = None,
         dropout: float = 0.0,
+        weight_drop: float = 0.0,
         residual: bool = False,
         activation: str = "tanh",
     ) -> None:
@@ -47,6 +50,7 @@ class RecurrentStack(nn.Module):
             for before, after in pairwise(sizes)
         )
         self.dropout = LockedDropout(rate=dropout)
+        self.weight_drop = weight_drop
         self.residual = residual
         self.output_size = sizes[-1]
 
@@ -58,7 +62,11 @@ class RecurrentStack(nn.Module):
         """Read x (T, B, I) from the states on; give the last layer's y (T, B, H) and the states after it."""
         after = []
         for depth, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
-            y, state = cell(self.dropout(x) if depth else x, state)
+            inputs = (self.dropout(x) if depth else x, state)
+            if self.training and self.weight_drop:
+                y, state = functional_call(cell, drop_weights(cell, self.weight_drop), inputs)
+            else:
+                y, state = cell(*inputs)
             after.append(state)
             x = x + y if self.residual and depth and x.shape == y.shape else y
         return x, tuple(after)

@@ -25,13 +25,12 @@ from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
 from lmkit.text.vocabulary import UNK
 
-_FREE = {"dropout"}  # what a network may have otherwise than the one that its weights come from
 _NOISE = 0.01  # of the spread of a table: tells new words from each other, and moves no probability by much
 _STREAMS, _STEPS = 16, 64  # contexts over which the mean is taken
 
 
 def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()) -> RnnConfig:
-    """Give a config with the network of the initial model; the optimiser, its time and dropout are as they were.
+    """Give a config with the network of the initial model; the optimiser, its time and its noise are as they were.
 
     Args:
         config: The options.
@@ -41,7 +40,7 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
     Raises:
         UsageError: one is.
     """
-    names = {f.name for f in fields(RnnConfig)} & initial.settings.keys() - _FREE
+    names = {f.name for f in fields(RnnConfig)} & initial.settings.keys() - {"head"}
     of_model = {name: initial.settings[name] for name in sorted(names)}
     for name, value in of_model.items():
         asked = getattr(config, name)
@@ -54,6 +53,13 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
         raise UsageError(
             "init says how weights begin, and init_from that they begin as a model's; leave one out"
         )
+    head = initial.settings["head"]  # a full one may be trained on a draw of the words
+    if "head" in given and config.head != "auto" and (config.head == "adaptive") != (head == "adaptive"):
+        raise UsageError(
+            f"head is {head} in the model to begin from, and {config.head} was asked for; leave it out"
+        )
+    if head == "adaptive":
+        of_model["head"] = head
     return replace(config, **of_model)
 
 
@@ -67,7 +73,7 @@ def take_over(network: Network, initial: RnnModel, ids: np.ndarray, *, seed: int
         seed: Of the noise.
     """
     arrays = dict(initial.arrays())
-    known, size = len(initial.tokenizer.vocab), network.output.out_features
+    known, size = len(initial.tokenizer.vocab), network.output.vocab_size
     if size > known:
         rng = np.random.default_rng(seed)
         for name in {"embedding.weight", "output.weight"} & arrays.keys():  # tied, they are one

@@ -63,7 +63,7 @@ class RnnModel(LanguageModel):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.network.output.weight.device
+        return self.network.output.bias.device
 
     def to(self, device: str) -> Self:
         """Move the weights to a device by name, and give the model back."""
@@ -85,7 +85,7 @@ class RnnModel(LanguageModel):
     def next_logprobs(self, state: RnnState) -> np.ndarray:
         """Give log p of every token (B, V): log softmax(E h_t + b)."""
         with torch.no_grad():
-            return np.asarray(torch.log_softmax(self.network.logits(state.features), dim=-1).cpu().numpy())
+            return np.asarray(self.network.output.logprobs(state.features).cpu().numpy())
 
     def score_ids(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[np.ndarray, RnnState]:
         """Give log p of each token (T,), and the state after them: the layers read long pieces at once."""
@@ -97,11 +97,8 @@ class RnnModel(LanguageModel):
             features, layers = self._read(piece[:, None], state.layers)
             with torch.no_grad():
                 before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
-                targets = torch.as_tensor(piece, device=self.device)
-                losses = torch.nn.functional.cross_entropy(
-                    self.network.logits(before), targets, reduction="none"
-                )
-            out[begin : begin + step] = -losses.cpu().numpy()
+            targets = torch.as_tensor(piece, device=self.device)
+            out[begin : begin + step] = -self.network.output.surprisals(before, targets).cpu().numpy()
             state = RnnState(features[-1], layers)
         return out, state
 

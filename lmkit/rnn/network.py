@@ -1,4 +1,4 @@
-"""The network: embedding, recurrent layers, and an output layer over the vocabulary.
+"""The network: embedding, recurrent layers, and a head over the vocabulary.
 
     h_t = update(h_{t-1}, w_t)          p(w_{t+1} | w_1 ... w_t) = softmax(E h_t + b)
 
@@ -8,25 +8,30 @@ predicted. Bengio et al. 2003 without the recurrence (`mlp`), Mikolov et al. 201
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lmkit.nn.cells import State
-from lmkit.nn.dropout import LockedDropout
+from lmkit.nn.dropout import EmbeddingDropout, LockedDropout
+from lmkit.nn.heads import make_head
 from lmkit.nn.init import initialize
+from lmkit.nn.regularization import Regularization
 from lmkit.nn.stack import RecurrentStack
 from lmkit.text.vocabulary import BOS
 
-_CHUNK_LOGITS = 1 << 22  # logits held at once in training: a few rows at a time stay in the cache
+States = tuple[State, ...]
+_NONE = Regularization()
 
 
 class Network(nn.Module):
-    """Token ids (T, B) and a state in, features (T, B, E) and a state out; `logits` turns features into (..., V).
+    """Token ids (T, B) and a state in, features (T, B, E) and a state out; `output` turns features into words.
 
+    `regularization` is noise in training and changes nothing afterwards. `sparse` asks for gradients of the embedding's
+    rows that were looked up alone.
+
+    >>> import torch
     >>> network = Network(vocab_size=9, cell="lstm", num_layers=2, hidden_size=4, embedding_size=3)
     >>> features, states = network(torch.zeros(5, 2, dtype=torch.long), network.initial_state(2))
-    >>> network.logits(features).shape
+    >>> network.output.logprobs(features).shape
     torch.Size([5, 2, 9])
     """
 
@@ -39,62 +44,53 @@ class Network(nn.Module):
         hidden_size: int,
         embedding_size: int,
         activation: str = "tanh",
-        dropout: float = 0.0,
+        head: str = "full",
         tie_weights: bool = True,
+        regularization: Regularization = _NONE,
     ) -> None:
         super().__init__()
+        self.sparse = False
         self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.embedding_dropout = EmbeddingDropout(rate=regularization.embedding)
+        self.input_dropout = LockedDropout(rate=regularization.input)
         self.stack = RecurrentStack(
             kind=cell,
             input_size=embedding_size,
             hidden_size=hidden_size,
             output_size=embedding_size if tie_weights else hidden_size,
             num_layers=num_layers,
-            dropout=dropout,
+            dropout=regularization.hidden,
+            weight_drop=regularization.weight,
             residual=True,
             activation=activation,
         )
-        self.dropout = LockedDropout(rate=dropout)
-        self.output = nn.Linear(self.stack.output_size, vocab_size)
+        self.output_dropout = LockedDropout(rate=regularization.output)
+        self.output = make_head(head, vocab_size=vocab_size, input_size=self.stack.output_size, never=BOS)
         if tie_weights:
-            self.output.weight = self.embedding.weight
+            self.output.weight = self.embedding.weight  # type: ignore[assignment]
 
     def initialize(self, scheme: str, unigram: Tensor) -> None:
-        """Fill the weights; the output bias starts at the log unigram distribution (V,), which it must find."""
+        """Fill the weights; the head starts at the unigram distribution (V,), which it must find."""
         initialize(self, scheme)
-        with torch.no_grad():
-            self.output.bias.copy_(unigram.clamp_min(1e-7).log())
+        self.output.prepare(unigram)
 
-    def initial_state(self, batch: int) -> tuple[State, ...]:
+    def tables(self) -> list[nn.Parameter]:
+        """Give what has a row or a number for each word: embedding and head, once where they are tied."""
+        named = dict(self.named_parameters())  # each once
+        return [named[name] for name in ("output.bias", "embedding.weight", "output.weight") if name in named]
+
+    def initial_state(self, batch: int) -> States:
         """Give zeros for every layer."""
         return self.stack.initial_state(batch)
 
-    def forward(self, tokens: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
+    def forward(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Read tokens (T, B) from the states on; give features (T, B, E) and the states after them."""
-        x = self.dropout(self.embedding(tokens))
-        y, states = self.stack(x, states)
-        return self.dropout(y), states
+        hidden, states = self.read(tokens, states)
+        return self.output_dropout(hidden), states
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Give unnormalised log-probabilities (..., V) of the next token."""
-        logits: Tensor = self.output(features)
-        logits[..., BOS] = -torch.inf
-        return logits
-
-    def backward(self, features: Tensor, targets: Tensor) -> float:
-        """Back-propagate the mean cross-entropy of targets (T, B) after features (T, B, E); give it in nats.
-
-        Some rows at a time, so that the logits of the whole window never exist together.
-        """
-        rows = features.detach().flatten(0, 1).requires_grad_()  # (T B, E)
-        flat = targets.flatten()
-        total = 0.0
-        step = max(1, _CHUNK_LOGITS // self.output.out_features)
-        for begin in range(0, len(rows), step):
-            part = slice(begin, begin + step)
-            loss = functional.cross_entropy(self.logits(rows[part]), flat[part], reduction="sum") / len(rows)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        assert rows.grad is not None
-        features.backward(rows.grad.view_as(features))  # type: ignore[no-untyped-call]
-        return total
+    def read(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        """Do what `forward` does, but the dropout of the features."""
+        x = self.embedding_dropout(self.embedding.weight, tokens, sparse=self.sparse)
+        hidden: Tensor
+        hidden, states = self.stack(self.input_dropout(x), states)
+        return hidden, states

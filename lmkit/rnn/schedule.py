@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from lmkit.config import RnnConfig, seconds
 
@@ -36,13 +37,14 @@ class Schedule:
     )  # progress, seconds and steps before its pace last changed
 
     @classmethod
-    def of(cls, config: RnnConfig, steps_per_epoch: int) -> Schedule:
-        """Make the schedule that a config asks for, beginning now."""
+    def of(cls, config: RnnConfig, steps_per_epoch: int, *, began: float | None = None) -> Schedule:
+        """Make the schedule that a config asks for, whose clock began just now, or earlier."""
         budget = seconds(config.budget) if config.budget is not None else math.inf
         epochs = config.epochs if config.epochs is not None else math.inf
         if config.budget is None and config.epochs is None:
             budget, epochs = DEFAULT_BUDGET, max(DEFAULT_EPOCHS, DEFAULT_STEPS / steps_per_epoch)
-        return cls(budget=budget, total_steps=max(1.0, epochs * steps_per_epoch))
+        began = time.monotonic() if began is None else began
+        return cls(budget=budget, total_steps=max(1.0, epochs * steps_per_epoch), began=began)
 
     @property
     def elapsed(self) -> float:
@@ -63,6 +65,19 @@ class Schedule:
         progress, elapsed, steps = self.passed
         share = max((self.elapsed - elapsed) / self.budget, (step - steps) / self.total_steps)
         return progress + (1.0 - progress) * min(1.0, share)
+
+    def state(self) -> dict[str, Any]:
+        """Give what `restore` needs; an infinite span is None."""
+        spans = [span if math.isfinite(span) else None for span in (self.budget, self.total_steps)]
+        return {"spans": spans, "step": self.step, "elapsed": self.elapsed, "passed": list(self.passed)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there, as if no time had passed since."""
+        self.budget, self.total_steps = (math.inf if span is None else span for span in state["spans"])
+        self.step = state["step"]
+        self.began = time.monotonic() - state["elapsed"]
+        progress, elapsed, steps = state["passed"]
+        self.passed = (progress, elapsed, steps)
 
     def advance(self) -> float:
         """Count a step; give the progress after it."""

@@ -1,26 +1,39 @@
-"""From ids to a recurrent model: build the network, initialise it, train it."""
+"""From ids to a recurrent model: settle what is open, build the network, train it."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import time
 from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from lmkit.config import RnnConfig, seconds
-from lmkit.errors import Stopped
+from lmkit.errors import Stopped, UsageError
 from lmkit.nn.cells import make_cell
 from lmkit.nn.devices import choose, prepare
+from lmkit.rnn.batches import Reader
+from lmkit.rnn.checkpoint import Arrays, Checkpoints
+from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
+from lmkit.rnn.plan import make_learner, model_settings, network_settings, settle
+from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.trainer import Trainer
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS
 
-_SMALL_VOCAB = 2000
+_SCORED = 512  # tokens, to learn how long measuring the whole validation text will take
+_MEASURING_SHARE = 0.1  # of the budget, at most, left for that
+# in a training that is gone on with
+_MAY_CHANGE = ("budget", "epochs", "learning_rate", "grad_clip", "device", "threads", "checkpoint")
 
 
 def train(
@@ -32,6 +45,8 @@ def train(
     report: Callable[[str], None] | None = None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
     initial: RnnModel | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
 ) -> RnnModel:
     """Train a recurrent network on a text.
 
@@ -43,39 +58,69 @@ def train(
         report: Receives lines for the user.
         log: Receives each point of the learning curve.
         initial: The model to begin from, whose words the tokenizer numbers as it does; see `fine_tune`.
+        checkpoint: The folder to keep the state of the training in, on the way.
+        resume: Whether to go on from there.
 
     Raises:
-        UsageError: an option cannot be.
-        ResourceError: the device is not there.
+        UsageError: an option cannot be, or there is nothing to resume from.
+        ResourceError: the device is not there, or has too little memory.
         DivergedError: the loss stays non-finite, or worse than guessing.
         Stopped: the user or the system ended it; it carries the model.
     """
+    began = time.monotonic()
     device = choose(config.device)
     prepare(device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    config = config if initial is None else settled(config, initial=initial)
-    settings = network_settings(config, len(tokenizer.vocab))
-    bptt = config.bptt or (100 if len(tokenizer.vocab) <= _SMALL_VOCAB else 64)
+    world = World.join(device)
+    report = report if world.rank == 0 else None
+    checkpoints = None
+    if checkpoint is not None and (resume or checkpoint_interval(config)):
+        checkpoints = Checkpoints(checkpoint, every=checkpoint_interval(config) or math.inf)
+    saved = checkpoints.read() if checkpoints is not None and resume else None
+    vocab_size = len(tokenizer.vocab)
+    texts = _fingerprint(ids, valid, vocab_size)
     with torch.random.fork_rng():
+        if saved is not None:
+            config = _as_before(config, saved[1], texts)
+        else:
+            config = config if initial is None else settled(config, initial=initial)
+            config = settle(config, ids, vocab_size, device=device, report=report)
+            config = RnnConfig(**world.agree(asdict(config)))
         torch.manual_seed(check_seed(config.seed))
-        network = Network(vocab_size=len(tokenizer.vocab), **settings)
-        network.initialize(config.init, unigram(ids, len(tokenizer.vocab)))
+        settings = model_settings(config)
+        network = Network(vocab_size=vocab_size, **network_settings(config))
+        network.initialize(config.init, unigram(ids, vocab_size))
         if initial is not None:
             take_over(network, initial, ids, seed=config.seed)
         network.to(device)
         if report:
-            size = sum(parameter.numel() for parameter in network.parameters())
-            units = f"{settings['num_layers']} x {settings['hidden_size']} units"
-            report(f"{config.cell} of {units}, {size:,} parameters, on {device}")
+            report(f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters")
+        model = RnnModel(tokenizer=tokenizer, network=network, settings=settings)
+        trainer = _trainer(
+            model,
+            ids,
+            valid,
+            config=config,
+            world=world,
+            began=began,
+            report=report,
+            log=log,
+            initial=initial,
+        )
+        trainer.checkpoints = checkpoints
+        trainer.facts = {"config": asdict(config), "texts": texts}
+        if saved is not None:
+            _go_on(trainer, config, *saved)
+        if world.rank:  # noise of its own; the weights are drawn
+            torch.manual_seed(config.seed + world.rank + trainer.schedule.step)
         try:
-            Trainer(network, ids, config=config, bptt=bptt, report=report, log=log).run(valid)
+            trainer.run()
         except KeyboardInterrupt as stop:
             if report:
                 report("stopped: the best weights so far are kept")
-            model = RnnModel(tokenizer=tokenizer, network=network, settings=settings)
             raise Stopped(getattr(stop, "exit_code", 130), model) from None
-    return RnnModel(tokenizer=tokenizer, network=network, settings=settings)
+    return model
 
 
 def check(config: RnnConfig) -> None:
@@ -88,21 +133,13 @@ def check(config: RnnConfig) -> None:
     choose(config.device)
     if config.budget is not None:
         seconds(config.budget)
+    checkpoint_interval(config)
     make_cell(config.cell, input_size=1, hidden_size=1, activation=config.activation)
 
 
-def network_settings(config: RnnConfig, vocab_size: int) -> dict[str, Any]:
-    """Give the arguments of `Network`, with the sizes that suit the vocabulary where none are given."""
-    hidden_size = config.hidden_size or (384 if vocab_size <= _SMALL_VOCAB else 256)
-    return {
-        "cell": config.cell,
-        "num_layers": config.num_layers,
-        "hidden_size": hidden_size,
-        "embedding_size": config.embedding_size or hidden_size,
-        "activation": config.activation,
-        "dropout": config.dropout,
-        "tie_weights": config.tie_weights,
-    }
+def checkpoint_interval(config: RnnConfig) -> float:
+    """Give the seconds between checkpoints; 0 for none."""
+    return 0.0 if config.checkpoint in ("0", "none") else seconds(config.checkpoint)
 
 
 def unigram(ids: np.ndarray, vocab_size: int) -> torch.Tensor:
@@ -110,3 +147,84 @@ def unigram(ids: np.ndarray, vocab_size: int) -> torch.Tensor:
     counts = np.bincount(ids, minlength=vocab_size) + 0.5
     counts[BOS] = 0
     return torch.as_tensor(counts / counts.sum(), dtype=torch.float32)
+
+
+def _trainer(
+    model: RnnModel,
+    ids: np.ndarray,
+    valid: np.ndarray | None,
+    *,
+    config: RnnConfig,
+    world: World,
+    began: float,
+    report: Callable[[str], None] | None,
+    log: Callable[[dict[str, Any]], None],
+    initial: RnnModel | None,
+) -> Trainer:
+    """Put a trainer together, whose clock began before, and leave time for measuring at the end."""
+    assert config.batch_size is not None
+    assert config.bptt is not None
+    reader = Reader(
+        ids,
+        vocab_size=model.network.output.vocab_size,
+        batch_size=config.batch_size,
+        bptt=config.bptt,
+        seed=config.seed,
+        vary=config.vary_bptt,
+        known=0 if initial is None else len(initial.tokenizer.vocab),
+    )
+    schedule = Schedule.of(config, reader.windows_per_epoch, began=began)
+    if valid is not None:
+        start = time.monotonic()
+        scored = len(model.score_ids(valid[:_SCORED])[0])
+        measuring = (time.monotonic() - start) * len(valid) / scored
+        schedule.budget -= min(measuring, _MEASURING_SHARE * schedule.budget)
+    trainer = Trainer(
+        make_learner(model.network, ids, config, world=world),
+        reader,
+        config=config,
+        schedule=schedule,
+        valid=valid,
+        report=report,
+        log=log,
+    )
+    if initial is not None:
+        trainer.begin_from_weights()
+    return trainer
+
+
+def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str) -> RnnConfig:
+    """Give the config of a checkpoint, with what may change as it is asked for now.
+
+    Raises:
+        UsageError: the text is another one, or something else was asked for.
+    """
+    if facts["texts"] != texts:
+        raise UsageError("the checkpoint is of a training on other texts; train without --resume")
+    before, usual = RnnConfig(**facts["config"]), RnnConfig()
+    for f in fields(RnnConfig):
+        asked = getattr(config, f.name)
+        if f.name not in _MAY_CHANGE and asked not in (getattr(usual, f.name), getattr(before, f.name)):
+            raise UsageError(
+                f"{f.name} is {getattr(before, f.name)} in the checkpoint, and {asked} was asked for; leave it out, or "
+                "train without --resume"
+            )
+    asked_for = {name: getattr(config, name) for name in _MAY_CHANGE}
+    return replace(before, **{k: v for k, v in asked_for.items() if v != getattr(usual, k)})
+
+
+def _go_on(trainer: Trainer, config: RnnConfig, arrays: Arrays, facts: dict[str, Any]) -> None:
+    """Bring a trainer to where a checkpoint was, with as much time as is asked for now."""
+    new = trainer.schedule.state()
+    trainer.resume(arrays, facts)
+    before = RnnConfig(**facts["config"])
+    if (config.budget, config.epochs) != (before.budget, before.epochs):
+        trainer.schedule.restore({**trainer.schedule.state(), "spans": new["spans"]})
+
+
+def _fingerprint(ids: np.ndarray, valid: np.ndarray | None, vocab_size: int) -> str:
+    """Tell texts apart."""
+    digest = hashlib.sha256(str(vocab_size).encode())
+    for array in (ids, valid):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,14 +1,15 @@
 """The training loop: truncated back-propagation through time with clipped gradients.
 
 Each step reads one window of every stream, starting from the hidden state that the window before left behind
-(without its gradients), and follows the clipped gradient with AdamW at a rate that warms up and then falls along a
-cosine to zero just when the time is over. The weights with the best validation are the ones kept.
+(without its gradients), and follows the clipped gradient at a rate that warms up and then falls along a cosine to zero
+just when the time is over. The weights with the best validation are the ones kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,209 +18,326 @@ from tqdm import tqdm
 
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError
-from lmkit.nn.cells import State as LayerState
-from lmkit.nn.clip import clip_grad_norm
-from lmkit.nn.optim import adamw, warmup_cosine
+from lmkit.nn.averaging import WeightAverage
+from lmkit.nn.optim import warmup_cosine
 from lmkit.nn.saving import load_arrays, state_arrays
-from lmkit.rnn.batches import hide_singletons, streams, windows
-from lmkit.rnn.network import Network
+from lmkit.rnn.batches import Reader
+from lmkit.rnn.checkpoint import Arrays, Checkpoints
+from lmkit.rnn.distributed import World
+from lmkit.rnn.interrupts import finished_first
+from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.schedule import Schedule
+from lmkit.rnn.validation import cross_entropy, part_of
 
 MEASUREMENTS = 20  # of the validation, over the whole training
 _MEASURING_SHARE = 0.15  # tokens measured per token trained on; without gradients they cost a third
 _MEASURED_TOKENS = 2000  # at least, of any text
-_VALID_STREAMS = 16
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
-_BAD_STEPS = 20  # non-finite steps in a row that end the training
-_STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
-
-Layers = tuple[LayerState, ...]
+_BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
+_RESCUES = 3  # times that this is done, each at half the rate of before
+_AVERAGED_FROM = 0.5  # of the training: an exponential average begins
+_AVERAGED_EVERY = 10  # steps
 
 
 class Trainer:
-    """One training run of a network on a text (T,)."""
+    """One training run of a network on the text that a reader reads."""
 
     def __init__(
         self,
-        network: Network,
-        ids: np.ndarray,
+        learner: Learner,
+        reader: Reader,
         *,
         config: RnnConfig,
-        bptt: int,
+        schedule: Schedule,
+        valid: np.ndarray | None,
         report: Callable[[str], None] | None,
         log: Callable[[dict[str, Any]], None],
+        checkpoints: Checkpoints | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
-        self.network = network
-        self.ids = ids
+        self.learner = learner
+        self.network = learner.network
+        self.reader = reader
         self.config = config
-        self.bptt = bptt
+        self.schedule = schedule
+        self.valid = valid
         self.report = report
-        self.log = log
-        self.device = network.output.weight.device
-        self.vocab_size = network.output.out_features
-        self.rng = np.random.default_rng(config.seed)
-        wanted = config.batch_size or min(32, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
-        self.batch_size = max(1, min(wanted, len(ids) // 16))  # streams of some tokens, in the shortest text
-        self.steps_per_epoch = max(1, math.ceil(len(ids) / self.batch_size / bptt))
-        self.optimizer = adamw(
-            network, learning_rate=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-        )
-        self.schedule = Schedule.of(config, self.steps_per_epoch)
-        self.valid: np.ndarray | None = None
+        self.checkpoints = checkpoints
+        self.facts = facts or {}  # what a checkpoint says of the training besides its state
+        self.world: World = learner.world
+        self.entries: list[dict[str, Any]] = []
+        self._log = log
+        self.average: WeightAverage | None = None
+        self.part: np.ndarray | None = None  # of the validation text, the same for the whole run
+        self.part_tokens = 0
         self.best = math.inf
-        self.best_weights: dict[str, np.ndarray] | None = None
+        self.best_weights: Arrays | None = None
         self.waited = 0
         self.cooling = False
         self.bad_steps = 0
+        self.rescues = 0
+        self.mark = 1.0 / MEASUREMENTS
+        self.steps: list[Step] = []  # since the last measurement
+        self.bearable = math.log(self.network.output.vocab_size) + 1  # a loss beyond guessing
+        self.good = self.last = (
+            self.state()
+        )  # at the last measurement but one, which the last has shown to be sound
 
-    def run(self, valid: np.ndarray | None) -> None:
-        """Train until time or epochs are over, measuring on `valid` (T,) now and then if it is given.
+    def run(self) -> None:
+        """Train until time or epochs are over, measuring on the validation text now and then if there is one.
 
         When validation no longer falls, training goes back to the best weights and brings the rate down to zero
         within a fraction of the time spent: the last descent is worth more than the weights that came before it.
+
+        Raises:
+            DivergedError: the loss stays non-finite, or worse than guessing, at ever lower rates.
+            KeyboardInterrupt: as it was raised, after a checkpoint has been written.
         """
         try:
-            self._run(valid)
-        finally:  # also when it is interrupted
+            self._run()
+        except KeyboardInterrupt:
+            self.write_checkpoint()
+            raise
+        finally:
             if self.best_weights is not None:
                 load_arrays(self.network, self.best_weights)
+            elif self.average is not None:
+                self.average.take()
             self.network.eval()
         self._refuse_divergence()
 
-    def _run(self, valid: np.ndarray | None) -> None:
-        schedule = self.schedule
-        steps: list[tuple[float, float]] = []  # loss and gradient norm of each since the last measurement
-        mark, since, tokens = 1.0 / MEASUREMENTS, schedule.elapsed, 0
-        bar_format = "{l_bar}{bar}| {elapsed}"
-        with tqdm(
-            total=100, disable=None if self.report else True, leave=False, bar_format=bar_format
-        ) as bar:
-            for inputs, targets, layers in self._windows():
-                steps.append(self._step(inputs, targets, layers))
-                tokens += inputs.size
-                done = schedule.advance()
+    def _run(self) -> None:
+        begun, tokens = self.schedule.elapsed, 0
+        disable = None if self.report else True
+        layout = "{l_bar}{bar}| {elapsed}{postfix}"
+        with tqdm(total=100, disable=disable, leave=False, bar_format=layout) as bar:
+            bar.update(100 * self.progress())
+            while (done := self.progress()) < 1.0:
+                with finished_first():
+                    tokens += self._step()
+                done = self.progress()
                 bar.update(100 * done - bar.n)
-                if done < mark and done < 1.0:
-                    continue
-                speed = tokens / (schedule.elapsed - since)
-                self._measure(valid, self._entry(steps, speed), tokens)
-                mark = (math.floor(schedule.progress * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
-                steps, since, tokens = [], schedule.elapsed, 0
+                if done >= self.mark or done >= 1.0:
+                    speed = tokens / (self.schedule.elapsed - begun)
+                    self._measure(self._entry(speed), tokens)
+                    self.mark = (math.floor(done * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
+                    begun, tokens = self.schedule.elapsed, 0
+                if self.checkpoints is not None and self.world.first(float(self.checkpoints.due())):
+                    self.write_checkpoint()
+
+    def progress(self) -> float:
+        """How much of the training is over, the same in every process."""
+        return self.world.first(self.schedule.progress)
+
+    def _step(self) -> int:
+        """Read a window and follow its gradient; give its tokens."""
+        window = next(self.reader)
+        rate = warmup_cosine(self.world.first(self.schedule.middle_of_step))
+        if self.config.vary_bptt:
+            rate *= len(window.inputs) / self.reader.bptt  # a short window says less
+        step = self.learner.step(window, number=self.schedule.step, rate=rate)
+        self.schedule.advance()
+        self.steps.append(step)
+        self.bad_steps = 0 if step.finite else self.bad_steps + 1
+        if self.bad_steps >= _BAD_STEPS:
+            self._rescue(f"the loss has not been finite for {_BAD_STEPS} steps")
+        elif self.config.averaging == "ema" and self.schedule.progress > _AVERAGED_FROM:
+            self.average = self.average or WeightAverage(self.network, decay=0.99)
+        if self.average is not None and self.schedule.step % _AVERAGED_EVERY == 0:
+            self.average.update()
+        return len(window)
+
+    def _measure(self, entry: dict[str, Any], tokens: int) -> None:
+        """Add a point to the learning curve, and remember the weights if validation has never been lower."""
+        if entry["train_loss"] is None or entry["train_loss"] > self.bearable:
+            if entry["train_loss"] is not None:
+                self._rescue(f"a loss of {entry['train_loss']:.6g} nats on the text it is trained on")
+            self._tell(entry)
+            self.steps = []
+            return
+        if self.valid is not None:
+            if self.part is None:  # one part for the whole run, or its losses could not be compared
+                self.part_tokens = self.part_tokens or max(_MEASURED_TOKENS, int(_MEASURING_SHARE * tokens))
+                self.part = part_of(self.valid, self.part_tokens)
+            with self.average.in_place() if self.average is not None else nullcontext():
+                entry["valid_loss"] = self._cross_entropy(self.part)
+                entry["valid_tokens"] = self.part.size - self.part.shape[1]
+                self._choose(entry["valid_loss"])
+        self.steps = []
+        self._tell(entry)
+        self.good, self.last = self.last, self.state()
+
+    def _choose(self, loss: float) -> None:
+        """Keep the weights if they are the best; come to rest if none have been better for long."""
+        self.waited += 1
+        if loss < self.best:
+            self.best, self.best_weights, self.waited = loss, state_arrays(self.network), 0
+        if not self.config.patience or self.waited < self.config.patience or self.cooling:
+            return
+        if self.config.averaging == "asgd" and self.average is None:
+            self._say(f"no better validation {self.waited} times running: averaging begins")
+            self.average, self.waited = WeightAverage(self.network), 0
+            return
+        self._say(f"no better validation {self.waited} times running: back to the best weights, and to rest")
+        if self.best_weights is not None:
+            load_arrays(self.network, self.best_weights)
+        self.schedule.hurry(_COOLING_SHARE)
+        self.cooling = True
+
+    def _rescue(self, found: str) -> None:
+        """Go back to the last good state, at half the rate; give up when that has not helped."""
+        self.rescues += 1
+        if self.rescues > _RESCUES:
+            self.restore(*self.good)
+            if self.schedule.step:
+                self.write_checkpoint()
+            elif self.checkpoints is not None:  # nothing has been learnt that would be worth keeping
+                self.checkpoints.remove()
+            raise DivergedError(self._advice(f"{found}, at ever lower rates"))
+        scale, rescues, schedule = self.learner.scale / 2, self.rescues, self.schedule.state()
+        self.restore(*self.good)
+        self.learner.scale, self.rescues, self.bad_steps = scale, rescues, 0
+        self.schedule.restore(schedule)
+        self.last = self.good
+        self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
 
     def _refuse_divergence(self) -> None:
         """Refuse weights worse than guessing at the text they learnt from: the output bias alone began better.
 
         A validation text says less: where it is unlike the training text, a sound model may do worse than guessing.
         """
-        if 0 < self.schedule.step == self.bad_steps:
-            found = "no step was finite"
-        elif self.valid is not None and self.best_weights is None:
-            found = "no loss in validation was finite"
-        else:
-            loss = self.cross_entropy(part_of(self.ids, _MEASURED_TOKENS))
-            if loss < math.log(self.vocab_size) + 1:
-                return
-            found = f"a loss of {loss:.6g} nats on the text it was trained on"
-        raise DivergedError(
+        if self.valid is not None and self.best_weights is None:
+            raise DivergedError(self._advice("no loss in validation was finite"))
+        loss = self._cross_entropy(part_of(self.reader.ids, _MEASURED_TOKENS))
+        if not loss < self.bearable:
+            raise DivergedError(self._advice(f"a loss of {loss:.6g} nats on the text it was trained on"))
+
+    def _advice(self, found: str) -> str:
+        return (
             f"training has left the numbers that make sense ({found}); lower --learning-rate "
             f"({self.config.learning_rate:g}), or set --grad-clip ({self.config.grad_clip:g})"
         )
 
-    def _windows(self) -> Iterator[tuple[np.ndarray, np.ndarray, Layers]]:
-        """Read the text again and again, each time cut elsewhere; the hidden state goes from window to window."""
-        while self.schedule.progress < 1.0:
-            text = hide_singletons(self.ids, self.vocab_size, self.rng)
-            columns = streams(text, self.batch_size, offset=int(self.rng.integers(min(self.bptt, len(text)))))
-            self.layers = self.network.initial_state(columns.shape[1])
-            for inputs, targets in windows(columns, self.bptt):
-                yield inputs, targets, self.layers
-                if self.schedule.progress >= 1.0:
-                    return
+    def _cross_entropy(self, columns: np.ndarray) -> float:
+        with self.learner.autocast:
+            return cross_entropy(self.network, columns, bptt=self.reader.bptt)
 
-    def _step(self, inputs: np.ndarray, targets: np.ndarray, layers: Layers) -> tuple[float, float]:
-        """Follow the gradient of one window; give its loss (nats per token) and the norm of its gradient."""
-        self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        features, after = self.network(torch.as_tensor(inputs, device=self.device), layers)
-        loss = self.network.backward(features, torch.as_tensor(targets, device=self.device))
-        norm = clip_grad_norm(self.network.parameters(), self.config.grad_clip or math.inf)
-        if math.isfinite(loss) and math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * warmup_cosine(self.schedule.middle_of_step)
-            self.optimizer.step()
-            self.layers = tuple(tuple(part.detach() for part in layer) for layer in after)
-            self.bad_steps = 0
-        else:  # such a gradient never reaches the weights, nor such a state the next window
-            self.layers = self.network.initial_state(inputs.shape[1])
-            self.bad_steps += 1
-            if self.bad_steps >= _BAD_STEPS:
-                raise DivergedError(
-                    f"the loss has not been finite for {_BAD_STEPS} steps; lower --learning-rate "
-                    f"({self.config.learning_rate:g}) or --grad-clip ({self.config.grad_clip:g})"
-                )
-        return loss, norm
-
-    def _measure(self, valid: np.ndarray | None, entry: dict[str, Any], tokens: int) -> None:
-        """Add a point to the learning curve, and remember the weights if validation has never been lower."""
-        if valid is not None:
-            if self.valid is None:  # one part for the whole run, or its losses could not be compared
-                self.valid = part_of(valid, max(_MEASURED_TOKENS, int(_MEASURING_SHARE * tokens)))
-            entry["valid_loss"] = self.cross_entropy(self.valid)
-            entry["valid_tokens"] = self.valid.size - self.valid.shape[1]
-        self.log(entry)
-        if self.report:
-            self.report(_line(entry))
-        if valid is None:
-            return
-        self.waited += 1
-        if entry["valid_loss"] < self.best:
-            self.best, self.best_weights, self.waited = entry["valid_loss"], state_arrays(self.network), 0
-        if self.config.patience and self.waited >= self.config.patience and not self.cooling:
-            if self.report:
-                self.report(
-                    f"no better validation {self.waited} times running: back to the best weights, and to rest"
-                )
-            if self.best_weights is not None:
-                load_arrays(self.network, self.best_weights)
-            self.schedule.hurry(_COOLING_SHARE)
-            self.cooling = True
-
-    def cross_entropy(self, columns: np.ndarray) -> float:
-        """Give the cross-entropy (nats per token) on streams (length + 1, B)."""
-        self.network.eval()
-        layers = self.network.initial_state(columns.shape[1])
-        total = count = 0.0
-        with torch.no_grad():
-            for inputs, targets in windows(columns, self.bptt):
-                features, layers = self.network(torch.as_tensor(inputs, device=self.device), layers)
-                logits = self.network.logits(features).flatten(0, 1)
-                flat = torch.as_tensor(targets, device=self.device).flatten()
-                total += torch.nn.functional.cross_entropy(logits, flat, reduction="sum").item()
-                count += targets.size
-        return total / count
-
-    def _entry(self, steps: list[tuple[float, float]], speed: float) -> dict[str, Any]:
-        clip = self.config.grad_clip or math.inf
-        finite = np.array([step for step in steps if np.isfinite(step).all()]).reshape(-1, 2)
-        loss, norm = finite.mean(axis=0) if len(finite) else (None, None)
+    def _entry(self, speed: float) -> dict[str, Any]:
+        clip = self.learner.clip
+        finite = [step for step in self.steps if step.finite]
         return {
             "step": self.schedule.step,
-            "epoch": round(self.schedule.step / self.steps_per_epoch, 3),
+            "epoch": round(self.reader.position, 3),
             "seconds": round(self.schedule.elapsed, 2),
             "progress": round(self.schedule.progress, 4),
-            "train_loss": None if loss is None else float(loss),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "gradient_norm": None if norm is None else float(norm),
-            "clipped": float((finite[:, 1] > clip).mean()) if len(finite) else None,
-            "skipped": len(steps) - len(finite),
+            "train_loss": float(np.mean([step.loss for step in finite])) if finite else None,
+            "learning_rate": self.learner.optimizers.rate,
+            "gradient_norm": float(np.mean([step.norm for step in finite])) if finite else None,
+            "clipped": float(np.mean([step.norm > clip for step in finite])) if finite else None,
+            "skipped": len(self.steps) - len(finite),
             "tokens_per_second": round(speed),
         }
 
+    def _tell(self, entry: dict[str, Any]) -> None:
+        self.entries.append(entry)
+        self._log(entry)
+        self._say(_line(entry))
 
-def part_of(ids: np.ndarray, tokens: int) -> np.ndarray:
-    """Give about so many tokens of a text, from places all over it, as streams (length + 1, B)."""
-    columns = streams(ids, max(1, min(_VALID_STREAMS, len(ids) // 64)))
-    return columns[: max(1, tokens // columns.shape[1]) + 1]
+    def _say(self, line: str) -> None:
+        if self.report:
+            self.report(line)
+
+    def write_checkpoint(self) -> None:
+        """Write all that this training is, if it has a place for it."""
+        if self.checkpoints is not None and self.world.rank == 0:
+            arrays, facts = self.state()
+            self.checkpoints.write(arrays, {**self.facts, **facts, "entries": self.entries})
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Give copies of the arrays, and the numbers, that a run needs to go on as if it had never stopped."""
+        arrays = _prefixed("network", state_arrays(self.network)) | self.learner.arrays()
+        arrays["random"] = torch.get_rng_state().numpy().copy()
+        if self.learner.device.type == "cuda":
+            arrays["random.cuda"] = torch.cuda.get_rng_state(self.learner.device).numpy().copy()
+        if self.best_weights is not None:
+            arrays |= _prefixed("best", self.best_weights)
+        if self.average is not None:
+            arrays |= {f"average.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(self.average.means)}
+        facts = {
+            "step": self.schedule.step,
+            "schedule": self.schedule.state(),
+            "reader": [self.reader.epoch, self.reader.window],
+            "scale": self.learner.scale,
+            "averaged": None if self.average is None else self.average.count,
+            "part_tokens": self.part_tokens,
+            "best": None if math.isinf(self.best) else self.best,
+            "waited": self.waited,
+            "cooling": self.cooling,
+            "bad_steps": self.bad_steps,
+            "rescues": self.rescues,
+            "mark": self.mark,
+            "steps": [
+                [step.loss if step.finite else None, step.norm if step.finite else None]
+                for step in self.steps
+            ],
+        }
+        return arrays, facts
+
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Become what `state` gave."""
+        load_arrays(self.network, _under("network", arrays))
+        self.learner.load_arrays(arrays)
+        torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
+        if "random.cuda" in arrays and self.learner.device.type == "cuda":
+            torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), self.learner.device)
+        self.best_weights = _under("best", arrays) or None
+        self.average = None
+        if facts["averaged"] is not None:
+            self.average = WeightAverage(self.network, decay=0.99 if self.config.averaging == "ema" else 1.0)
+            self.average.count = facts["averaged"]
+            for i, mean in enumerate(self.average.means):
+                mean.copy_(torch.from_numpy(arrays[f"average.{i}"].copy()))
+        self.schedule.restore(facts["schedule"])
+        self.reader.seek(*facts["reader"])
+        self.learner.scale = facts["scale"]
+        self.part_tokens = facts["part_tokens"]
+        self.part = (
+            part_of(self.valid, self.part_tokens) if self.valid is not None and self.part_tokens else None
+        )
+        self.best = math.inf if facts["best"] is None else facts["best"]
+        self.waited, self.cooling = facts["waited"], facts["cooling"]
+        self.bad_steps, self.rescues, self.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
+        self.steps = [Step(*(math.nan if x is None else x for x in step)) for step in facts["steps"]]
+
+    def begin_from_weights(self) -> None:
+        """Count the weights as they are as good ones: training may do no better, on a text that they know little of."""
+        self.bearable = max(
+            self.bearable, self._cross_entropy(part_of(self.reader.ids, _MEASURED_TOKENS)) + 1
+        )
+        if self.valid is not None:
+            self.part_tokens = min(len(self.valid), 10 * _MEASURED_TOKENS)
+            self.part = part_of(self.valid, self.part_tokens)
+            self.best, self.best_weights = self._cross_entropy(self.part), state_arrays(self.network)
+
+    def resume(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Go on from a checkpoint, its learning curve included."""
+        self.restore(arrays, facts)
+        self.good = self.last = self.state()
+        for entry in facts["entries"]:
+            self.entries.append(entry)
+            self._log(entry)
+
+
+def _prefixed(prefix: str, arrays: dict[str, Any]) -> Arrays:
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    return {
+        name.removeprefix(f"{prefix}."): array
+        for name, array in arrays.items()
+        if name.startswith(f"{prefix}.")
+    }
 
 
 def _line(entry: dict[str, Any]) -> str:

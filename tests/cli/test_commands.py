@@ -302,7 +302,11 @@ def test_a_signal_ends_a_training_and_keeps_what_had_come_of_it(
         rest = process.stderr.read()
         assert process.wait(30) == code
     assert b"Traceback" not in rest
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt", "lmkit-model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "c.txt",
+        "lmkit-model",
+        "lmkit-model.checkpoint",
+    ]
     ok(lmkit("ppl"))
     assert json.loads(ok(lmkit("info", "--json")))["summary"]["stopped_early"]
 

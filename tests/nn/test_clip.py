@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lmkit.errors import UsageError
-from lmkit.nn.clip import clip_grad_norm, global_norm
+from lmkit.nn.clip import clip_grad_norm, global_norm, project
 
 
 def parameters(*gradients: torch.Tensor) -> list[nn.Parameter]:
@@ -79,6 +79,97 @@ def test_a_norm_that_is_not_finite_is_returned_and_nothing_is_touched(bad):
 def test_the_threshold_must_be_positive(max_norm):
     with pytest.raises(UsageError, match="clipping norm"):
         clip_grad_norm(parameters(torch.ones(1)), max_norm)
+
+
+def repeated(shape: tuple[int, ...], ids: list[int], values: torch.Tensor) -> nn.Parameter:
+    """A parameter with a sparse gradient of several values for one row."""
+    parameter = nn.Parameter(torch.zeros(shape, dtype=values.dtype))
+    parameter.grad = torch.sparse_coo_tensor(torch.tensor([ids]), values, shape, check_invariants=True)
+    return parameter
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (9,)], ids=str)
+@pytest.mark.parametrize("max_norm", [0.1, 1e9, math.inf])
+def test_values_for_one_row_are_added_before_a_sparse_gradient_is_measured(shape, max_norm):
+    values = torch.randn(5, *shape[1:], dtype=torch.float64)
+    sparse = repeated(shape, [7, 2, 7, 0, 7], values)
+    dense = torch.zeros(shape, dtype=torch.float64)
+    dense[0], dense[2], dense[7] = values[3], values[1], values[0] + values[2] + values[4]
+    other = parameters(torch.randn(3, 2, dtype=torch.float64))[0]
+    expected = parameters(dense, other.grad)
+    assert clip_grad_norm([sparse, other], max_norm) == pytest.approx(
+        clip_grad_norm(expected, max_norm), rel=1e-12
+    )
+    assert sparse.grad.is_sparse
+    assert sparse.grad.is_coalesced()
+    torch.testing.assert_close(sparse.grad.to_dense(), expected[0].grad)
+    torch.testing.assert_close(other.grad, expected[1].grad)
+
+
+def test_values_that_cancel_out_have_no_norm():
+    sparse = repeated((5, 2), [3, 3], torch.tensor([[1.0, -2.0], [-1.0, 2.0]]))
+    assert clip_grad_norm([sparse], 0.1) == 0
+
+
+def test_a_sparse_gradient_without_rows_has_no_norm():
+    for shape in ((5, 2), (5,)):
+        assert clip_grad_norm([repeated(shape, [], torch.zeros(0, *shape[1:]))], 0.1) == 0
+
+
+def test_a_sparse_gradient_that_is_not_finite_is_left_alone():
+    sparse = repeated((5, 2), [3, 1], torch.tensor([[10.0, 20.0], [math.nan, 1.0]]))
+    assert math.isnan(clip_grad_norm([sparse], 1.0))
+    assert sparse.grad.to_dense()[3].tolist() == [10, 20]
+
+
+def test_projection_brings_large_matrices_to_the_ball_and_keeps_their_direction():
+    network = nn.LSTM(4, 5).double()
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    project(network, 0.5)
+    for name, value in network.named_parameters():
+        if "weight" in name:
+            assert global_norm([value.detach()]) == pytest.approx(0.5, rel=1e-12)
+            torch.testing.assert_close(value.detach(), before[name] * (0.5 / before[name].norm()))
+
+
+def test_projection_leaves_small_matrices_and_all_biases():
+    module = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 3))
+    nn.init.constant_(module[0].weight, 0.1)  # norm 0.3
+    nn.init.constant_(module[2].weight, 2.0)  # norm 6
+    for name, value in module.named_parameters():
+        if "bias" in name or name == "1.weight":
+            nn.init.constant_(value, 100.0)
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    project(module, 1.0)
+    changed = {name for name, value in module.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {"2.weight"}
+    torch.testing.assert_close(module[2].weight.detach(), torch.full((3, 3), 1 / 3))
+
+
+def test_each_matrix_has_a_ball_of_its_own():
+    module = nn.Sequential(*(nn.Linear(1, 1) for _ in range(3)))
+    for layer, value in zip(module, (3.0, -2.0, 0.5), strict=True):
+        nn.init.constant_(layer.weight, value)
+    project(module, 1.0)
+    assert [layer.weight.item() for layer in module] == [1, -1, 0.5]
+
+
+def test_projecting_twice_is_projecting_once():
+    module = nn.LSTM(4, 5).double()
+    project(module, 0.5)
+    once = [parameter.detach().clone() for parameter in module.parameters()]
+    project(module, 0.5)
+    torch.testing.assert_close([parameter.detach() for parameter in module.parameters()], once)
+
+
+def test_projection_works_in_place_and_leaves_gradients():
+    layer = nn.Linear(2, 2)
+    layer.weight.grad = torch.ones(2, 2)
+    place = layer.weight.data_ptr()
+    project(layer, 0.1)
+    assert layer.weight.data_ptr() == place
+    assert layer.weight.requires_grad
+    assert torch.equal(layer.weight.grad, torch.ones(2, 2))
 
 
 def test_on_a_gpu(cuda):

@@ -15,9 +15,10 @@ def test_windows_cover_the_text_once(length: int, batch_size: int, bptt: int) ->
     ids = np.arange(3, 3 + length)
     columns = streams(ids, batch_size)
     pieces = list(windows(columns, bptt))
-    targets = np.concatenate([target for _, target in pieces])
-    inputs = np.concatenate([source for source, _ in pieces])
-    assert all(len(source) <= bptt and source.shape == target.shape for source, target in pieces)
+    targets = np.concatenate([piece.targets for piece in pieces])
+    inputs = np.concatenate([piece.inputs for piece in pieces])
+    assert all(len(piece.inputs) < 2 * bptt and piece.inputs.shape == piece.targets.shape for piece in pieces)
+    assert [piece.first for piece in pieces] == [True, *[False] * (len(pieces) - 1)]
     read = targets.T.flatten().tolist()  # stream after stream
     assert read == ids[: len(read)].tolist()
     assert length - len(read) < columns.shape[1]

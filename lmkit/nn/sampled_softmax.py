@@ -1,0 +1,113 @@
+"""Sampled softmax: train a full head on the scores of a few words at a time (Jean et al. 2015, section 3).
+
+A softmax over V words costs V products for each token, nearly all of them for words that could not have come. Here
+every token of a window is told apart from C candidates instead: the most frequent words, always, and words drawn from
+the rest in proportion to count^power. A word that is a candidate with probability pi stands for 1 / pi words of its
+kind, so its score is raised by -log pi; the target is one of the candidates whether it was drawn or not, and its score
+is raised by the same rule (Bengio and Senecal 2008). At the optimum the scores are the log-probabilities of the full
+softmax, which is what the model is measured by.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lmkit.errors import UsageError
+from lmkit.nn.heads import FullHead
+
+_SCORES_AT_ONCE = 1 << 20  # a few rows at a time stay in the cache
+
+
+class SampledSoftmax:
+    """The loss of a full head on candidates (C,): those of `counts` (V,) most often seen, and a draw of the others.
+
+    The gradients of the head's table and bias are sparse tensors of the rows that took part.
+    """
+
+    def __init__(self, counts: np.ndarray, *, frequent: int, drawn: int, power: float = 0.75) -> None:
+        if drawn < 1 and frequent < len(counts):
+            raise UsageError(
+                f"{drawn} words drawn of the {len(counts) - frequent} rare ones; draw at least one"
+            )
+        order = np.argsort(-counts, kind="stable")
+        self.frequent, self.rest = order[:frequent], order[frequent:]
+        weights = np.maximum(counts[self.rest], 0.5) ** power
+        shares = weights / weights.sum()
+        self.cumulative = np.cumsum(shares)
+        self.drawn = drawn
+        log_inclusion = np.zeros(len(counts), np.float32)  # log pi: 0 for the frequent
+        with np.errstate(divide="ignore"):  # the only other word is certain to be drawn
+            log_inclusion[self.rest] = np.log(-np.expm1(drawn * np.log1p(-shares)))
+        self.log_inclusion = torch.from_numpy(log_inclusion)
+
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        """Give the candidates (C,) of one window, each once."""
+        if not self.drawn or not len(self.rest):
+            return torch.from_numpy(self.frequent)
+        places = np.searchsorted(self.cumulative, rng.random(self.drawn) * self.cumulative[-1], side="right")
+        picked = self.rest[np.unique(np.minimum(places, len(self.rest) - 1))]
+        return torch.from_numpy(np.concatenate([self.frequent, picked]))
+
+    def backward(
+        self, head: FullHead, features: Tensor, targets: Tensor, candidates: Tensor, *, share: float = 1.0
+    ) -> tuple[float, Tensor]:
+        """Add the gradient of the mean loss to the head; give the loss, and its gradient by the features (N, E).
+
+        `share` is what all of it counts for, where these are a part of the tokens of a step.
+
+        The gradient is written out (probability minus one-hot), so that no scores are kept for a second pass.
+        """
+        with torch.no_grad():
+            return self._backward(head, features.detach(), targets, candidates, share / len(targets))
+
+    def _backward(
+        self, head: FullHead, features: Tensor, targets: Tensor, candidates: Tensor, each: float
+    ) -> tuple[float, Tensor]:
+        count = len(candidates)
+        column = candidates.new_full((head.vocab_size,), count).index_copy_(  # of each word; C: no candidate
+            0, candidates, torch.arange(count, device=candidates.device)
+        )
+        raised = head.bias - self.log_inclusion.to(head.bias.device)
+        if head.never is not None:
+            raised[head.never] = -torch.inf
+        table, bias = head.weight[candidates], raised[candidates]
+        other = (column[targets] == count).nonzero()[:, 0]  # tokens whose target is no candidate
+        other_table = head.weight[targets[other]]  # (M, E)
+        own = torch.full_like(features[:, 0], -torch.inf)
+        own[other] = (features[other] * other_table).sum(-1) + raised[targets[other]]
+
+        loss = torch.zeros((), device=features.device)
+        feature_gradient = torch.empty_like(features)
+        table_gradient = torch.zeros_like(table)
+        bias_gradient = torch.zeros_like(bias)
+        own_gradient = torch.empty_like(own)
+        step = max(16, _SCORES_AT_ONCE // count)
+        for begin in range(0, len(features), step):
+            rows = slice(begin, begin + step)
+            scores = functional.linear(features[rows], table).to(bias.dtype) + bias
+            scores = torch.cat([scores, own[rows, None]], dim=-1)  # (n, C + 1)
+            named = column[targets[rows]][:, None]
+            logprobs = torch.log_softmax(scores, dim=-1)
+            loss -= logprobs.gather(-1, named).sum()
+            gradient = logprobs.exp_().scatter_add_(-1, named, -torch.ones_like(own[rows, None]))
+            gradient *= each
+            own_gradient[rows] = gradient[:, -1]
+            gradient = gradient[:, :-1]
+            feature_gradient[rows] = torch.mm(gradient, table).to(features.dtype)
+            table_gradient += torch.mm(gradient.T, features[rows])
+            bias_gradient += gradient.sum(0)
+        moved = own_gradient[other, None]
+        feature_gradient[other] += moved * other_table
+        ids = torch.cat([candidates, targets[other]])
+        _add(head.weight, ids, torch.cat([table_gradient, moved * features[other]]))
+        _add(head.bias, ids, torch.cat([bias_gradient, moved[:, 0]]))
+        return loss.item() * each, feature_gradient
+
+
+def _add(parameter: Tensor, ids: Tensor, rows: Tensor) -> None:
+    """Add a gradient that is zero but in some rows, any of them perhaps twice."""
+    gradient = torch.sparse_coo_tensor(ids[None], rows, parameter.shape, check_invariants=False)
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

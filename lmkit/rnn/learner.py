@@ -1,0 +1,180 @@
+"""One step of training: forward, backward, clip, move. A gradient that is no number never reaches the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmkit.errors import ResourceError
+from lmkit.nn.clip import clip_grad_norm, project
+from lmkit.nn.heads import FullHead
+from lmkit.nn.optim import make_optimizers
+from lmkit.nn.regularization import Regularization
+from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.rnn.batches import Window
+from lmkit.rnn.distributed import World
+from lmkit.rnn.network import Network, States
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of a step: loss (nats per token), norm of the gradient before clipping, and whether both are finite."""
+
+    loss: float
+    norm: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the weights were moved."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
+class Learner:
+    """A network, its optimiser, and the hidden states that one window leaves to the next.
+
+    Attributes:
+        states: of the streams of this process; None before the first window.
+        scale: what every learning rate is multiplied by, besides the schedule.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        optimizer: str,
+        learning_rate: float,
+        weight_decay: float,
+        grad_clip: float,
+        max_norm: float = 0.0,
+        regularization: Regularization,
+        sampled: SampledSoftmax | None = None,
+        autocast: bool = False,
+        accumulate: int = 1,
+        seed: int = 0,
+        world: World | None = None,
+    ) -> None:
+        self.network = network
+        self.device = network.output.bias.device
+        self.clip = grad_clip or math.inf
+        self.max_norm = max_norm
+        self.regularization = regularization
+        self.sampled = sampled
+        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=autocast)
+        self.accumulate = accumulate
+        self.seed = seed
+        self.world = world or World()
+        self.states: States | None = None
+        self.scale = 1.0
+        network.sparse = sampled is not None
+        self.optimizers = make_optimizers(
+            optimizer,
+            network,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            sparse=network.tables() if sampled else (),
+        )
+
+    def step(self, window: Window, *, number: int, rate: float) -> Step:
+        """Follow the gradient of one window at a share `rate` of the peak learning rate.
+
+        Args:
+            window: All streams; this process reads its share of them.
+            number: Of the step; the candidates of a sampled softmax are drawn by it.
+            rate: What the schedule says.
+
+        Raises:
+            ResourceError: the device has too little memory.
+        """
+        columns = self.world.share(window.inputs.shape[1])
+        inputs = torch.as_tensor(window.inputs[:, columns], device=self.device)
+        targets = torch.as_tensor(window.targets[:, columns], device=self.device)
+        if window.first or self.states is None:
+            self.states = self.network.initial_state(inputs.shape[1])
+        self.network.train()
+        self.optimizers.zero_grad()
+        try:
+            loss, after = self._backward(inputs, targets, self.states, number)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise self._out_of_memory(window, error) from None
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        self.world.average_gradients(parameters)
+        step = Step(self.world.mean(loss), clip_grad_norm(parameters, self.clip))
+        if step.finite:
+            self.optimizers.step(self.scale * rate)
+            if self.max_norm:
+                project(self.network.stack, self.max_norm)
+            self.states = after
+        else:  # such a gradient never reaches the weights, nor such a state the next window
+            self.states = None
+        return step
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Give copies of what is remembered from step to step, but the weights."""
+        tensors = {f"optimizer.{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
+        for depth, layer in enumerate(self.states or ()):
+            tensors |= {f"states.{depth}.{part}": tensor for part, tensor in enumerate(layer)}
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
+        kept = {
+            name.removeprefix("optimizer."): torch.from_numpy(array.copy()).to(self.device)
+            for name, array in arrays.items()
+            if name.startswith("optimizer.")
+        }
+        self.optimizers.load_tensors(kept)
+        self.states = None
+        if any(name.startswith("states.") for name in arrays):
+            self.states = tuple(
+                tuple(
+                    torch.from_numpy(arrays[f"states.{depth}.{part}"].copy()).to(self.device)
+                    for part in range(len(layer))
+                )
+                for depth, layer in enumerate(self.network.initial_state(1))
+            )
+
+    def _backward(self, inputs: Tensor, targets: Tensor, states: States, number: int) -> tuple[float, States]:
+        """Add up the gradients of the mean loss, some streams at a time; give the loss and the states after."""
+        candidates = None
+        if self.sampled is not None:
+            candidates = self.sampled.draw(np.random.default_rng([self.seed, number])).to(self.device)
+        loss, after = 0.0, []
+        width = math.ceil(inputs.shape[1] / self.accumulate)
+        for begin in range(0, inputs.shape[1], width):
+            part = slice(begin, begin + width)
+            share = targets[:, part].numel() / targets.numel()
+            with self.autocast:
+                hidden, left = self.network.read(
+                    inputs[:, part], tuple(tuple(tensor[part] for tensor in state) for state in states)
+                )
+                features = self.network.output_dropout(hidden)
+                head, rows, named = self.network.output, features.flatten(0, 1), targets[:, part].flatten()
+                if self.sampled is not None and candidates is not None:
+                    assert isinstance(head, FullHead)
+                    mean, gradient = self.sampled.backward(head, rows, named, candidates, share=share)
+                else:
+                    mean, gradient = head.backward(rows, named, share=share)
+                penalty = self.regularization.penalty(features, hidden)
+            loss += mean
+            roots, gradients = [rows], [gradient]
+            if penalty is not None:
+                roots, gradients = [rows, penalty], [gradient, torch.full_like(penalty, share)]
+            torch.autograd.backward(roots, gradients)
+            after.append(left)
+        layers = zip(*after, strict=True)
+        joined = tuple(
+            tuple(torch.cat(parts).detach() for parts in zip(*layer, strict=True)) for layer in layers
+        )
+        return loss, joined
+
+    def _out_of_memory(self, window: Window, error: BaseException) -> ResourceError:
+        streams = window.inputs.shape[1]
+        return ResourceError(
+            f"{self.device} has too little memory for {streams} streams of {len(window.inputs)} steps ({error}); "
+            f"give --batch-size {max(1, streams // 2)}, or --accumulate {2 * self.accumulate}"
+        )

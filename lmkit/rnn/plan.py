@@ -1,0 +1,216 @@
+"""What to train where nothing was asked for: from the text, the time there is, and the measured speed of this machine.
+
+Everything here is a default. What it rests on was measured; CONTRIBUTING.md has the tables.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmkit.config import RnnConfig, seconds
+from lmkit.nn.regularization import Regularization
+from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.rnn.batches import Reader
+from lmkit.rnn.learner import Learner
+from lmkit.rnn.network import Network
+from lmkit.rnn.schedule import DEFAULT_BUDGET
+
+# units per layer, for a large vocabulary and for a small one (characters), where the head costs nothing
+SIZES = {"tiny": (128, 128), "small": (256, 256), "medium": (400, 384), "large": (640, 512)}
+SMALL_VOCAB = 2000
+_SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than drawing does
+_PASSES = 4.0  # over the text that a size must have time for
+_TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
+_STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
+_AT_ONE = Regularization(input=0.4, hidden=0.3, output=0.4, embedding=0.05)  # --regularize 1
+
+
+def settle(
+    config: RnnConfig,
+    ids: np.ndarray,
+    vocab_size: int,
+    *,
+    device: torch.device,
+    report: Callable[[str], None] | None,
+) -> RnnConfig:
+    """Give the config with nothing left open, saying why.
+
+    Args:
+        config: As asked for.
+        ids: (T,) the text.
+        vocab_size: V.
+        device: Where it is trained.
+        report: Receives lines for the user.
+    """
+    say = report or (lambda line: None)
+    small = vocab_size <= SMALL_VOCAB
+    bptt = config.bptt or (100 if small else 70)
+    batch_size = config.batch_size or min(32, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
+    head = config.head
+    if head == "auto":
+        head = "sampled" if vocab_size >= _SAMPLED_FROM and device.type == "cpu" else "full"
+    rate = config.learning_rate
+    if rate is None:
+        rate = 20.0 if config.optimizer == "sgd" else 4e-3
+    precision = faster_precision(device) if config.precision == "auto" else config.precision
+    config = replace(
+        config, bptt=bptt, batch_size=batch_size, head=head, learning_rate=rate, precision=precision
+    )
+    budget = DEFAULT_BUDGET if config.budget is None else seconds(config.budget)
+    timed = config.epochs is None or config.budget is not None
+    if config.hidden_size is not None or config.size != "auto":
+        config, speed = sized(config, "medium" if config.size == "auto" else config.size, small), None
+    elif not timed:
+        config, speed = sized(config, "medium" if small else "small", small), None
+    else:
+        config, speed = _fitting(config, ids, vocab_size, small=small, budget=budget, device=device)
+    passes = config.epochs if config.epochs is not None else math.inf
+    if timed:
+        if speed is None and config.regularize is None:
+            speed = trial(config, ids, vocab_size, device=device, limit=_TRIAL_SHARE * budget)
+        if speed is not None:
+            passes = min(passes, speed * budget / len(ids))
+            say(f"{speed:,.0f} tokens/s here, about {passes:.1f} passes over the text in {budget:.0f} s")
+    if config.regularize is None:
+        config = replace(config, regularize=round(dial(passes), 2))
+    layers = f"{config.num_layers} {config.cell} layers of {config.hidden_size} units"
+    say(
+        f"{layers}, {head} output layer over {vocab_size:,} words, {batch_size} streams of {bptt} steps, "
+        f"--regularize {config.regularize:g}, {precision} on {device}"
+    )
+    return config
+
+
+def dial(passes: float) -> float:
+    """Give how much noise suits so many passes over a text: none is learnt by heart in one, all of it in ten.
+
+    >>> [round(dial(passes), 2) for passes in (0.4, 1, 10, 100)]
+    [0.0, 0.25, 1.0, 1.5]
+    """
+    return float(np.clip(0.25 + 0.75 * math.log10(max(passes, 1e-3)), 0.0, 1.5)) if passes < math.inf else 1.0
+
+
+def regularization(config: RnnConfig) -> Regularization:
+    """Give the rates that the dial and the single options say."""
+    found = _AT_ONE.scaled(config.regularize or 0.0)
+    single = {
+        "embedding": config.embedding_dropout,
+        "weight": config.weight_drop,
+        "activation": config.activation_penalty,
+        "temporal": config.temporal_penalty,
+        **dict.fromkeys(("input", "hidden", "output"), config.dropout),
+    }
+    return replace(found, **{name: rate for name, rate in single.items() if rate is not None})
+
+
+def sized(config: RnnConfig, size: str, small: bool) -> RnnConfig:
+    """Give the config with the layers and units of a size, where they are not given."""
+    hidden = config.hidden_size or SIZES[size][small]
+    return replace(
+        config,
+        num_layers=config.num_layers or 2,
+        hidden_size=hidden,
+        embedding_size=config.embedding_size or (min(hidden, 400) if config.hidden_size is None else hidden),
+    )
+
+
+def _fitting(
+    config: RnnConfig, ids: np.ndarray, vocab_size: int, *, small: bool, budget: float, device: torch.device
+) -> tuple[RnnConfig, float]:
+    """Give the largest size that reads the text often enough in the time there is, and its speed."""
+    limit = _TRIAL_SHARE * budget / len(SIZES)
+    chosen = sized(config, "tiny", small)
+    speed = trial(chosen, ids, vocab_size, device=device, limit=limit)
+    for size in list(SIZES)[1:]:
+        larger = sized(config, size, small)
+        faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
+        if faster * budget < 0.5 * _PASSES * len(ids):
+            break
+        found = trial(larger, ids, vocab_size, device=device, limit=limit)
+        if found * budget < _PASSES * len(ids):
+            break
+        chosen, speed = larger, found
+    return chosen, speed
+
+
+def trial(
+    config: RnnConfig, ids: np.ndarray, vocab_size: int, *, device: torch.device, limit: float
+) -> float:
+    """Measure how many tokens a second a network is trained on, in about `limit` seconds; nothing is kept of it."""
+    with torch.random.fork_rng():
+        network = Network(vocab_size=vocab_size, **network_settings(config)).to(device)
+        network.initialize("uniform", torch.full((vocab_size,), 1 / vocab_size))
+        learner = make_learner(network, ids, config)
+        reader = Reader(
+            ids[: 1 << 20], vocab_size=vocab_size, batch_size=config.batch_size or 1, bptt=config.bptt or 1
+        )
+        speeds: list[float] = []
+        began = time.monotonic()
+        while not speeds or (time.monotonic() - began < limit and len(speeds) < 12):
+            window = next(reader)
+            start = time.perf_counter()
+            learner.step(window, number=len(speeds), rate=0.0)
+            speeds.append(len(window) / (time.perf_counter() - start))
+    return float(np.median(speeds[1:])) if len(speeds) > 1 else speeds[0]
+
+
+def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: Any) -> Learner:
+    """Make what trains a network as a settled config says."""
+    sampled = None
+    if config.head == "sampled":
+        vocab_size = network.output.vocab_size
+        counts = np.bincount(ids, minlength=vocab_size)
+        half = min(config.samples // 2, vocab_size // 4)
+        sampled = SampledSoftmax(
+            counts, frequent=half, drawn=max(1, min(config.samples - half, vocab_size // 4))
+        )
+    assert config.learning_rate is not None
+    return Learner(
+        network,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        grad_clip=config.grad_clip,
+        max_norm=config.max_norm,
+        regularization=regularization(config),
+        sampled=sampled,
+        autocast=config.precision == "bfloat16",
+        accumulate=config.accumulate,
+        seed=config.seed,
+        **more,
+    )
+
+
+def network_settings(config: RnnConfig) -> dict[str, Any]:
+    """Give the arguments of `Network` that a settled config says, but the vocabulary."""
+    return {**model_settings(config), "regularization": regularization(config)}
+
+
+def model_settings(config: RnnConfig) -> dict[str, Any]:
+    """Give those of them that a trained model keeps."""
+    names = ("cell", "num_layers", "hidden_size", "embedding_size", "activation", "tie_weights")
+    head = "adaptive" if config.head == "adaptive" else "full"
+    return {**{name: getattr(config, name) for name in names}, "head": head}
+
+
+def faster_precision(device: torch.device) -> str:
+    """Measure whether bfloat16 multiplies matrices faster here: not every processor that can does."""
+    if device.type not in ("cpu", "cuda"):
+        return "float32"
+    best = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.ones(shape, device=device, dtype=dtype) for shape in ((2048, 512), (512, 2048)))
+        times = []
+        for _ in range(6):
+            start = time.perf_counter()
+            torch.mm(a, b)[0, 0].item()
+            times.append(time.perf_counter() - start)
+        best[dtype] = min(times[1:])
+    return "bfloat16" if 1.3 * best[torch.bfloat16] < best[torch.float32] else "float32"

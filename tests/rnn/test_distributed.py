@@ -1,0 +1,100 @@
+"""Two processes that share a batch train the network that one process trains."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lmkit
+from lmkit.errors import UsageError
+from lmkit.rnn.distributed import World
+
+TEXT = "".join(
+    f"the {a} {b} the {c} .\n" for a in "abcdefgh" for b in ("saw", "met", "ate") for c in "stuvwxyz"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def train(folder: Path, name: str, *flags: str, processes: int) -> lmkit.RnnModel:
+    command = [
+        *(
+            "-m",
+            "lmkit",
+            "train",
+            "train.txt",
+            "--valid=valid.txt",
+            "--backend=rnn",
+            "--device=cpu",
+            "--threads=1",
+        ),
+        *(
+            "--epochs=4",
+            "--batch-size=4",
+            "--bptt=8",
+            "--hidden-size=12",
+            "--regularize=0",
+            "--precision=float32",
+        ),
+        *("-o", str(folder / name), *flags),
+    ]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(processes),
+        f"--master-port={free_port()}",
+    ]
+    if processes == 1:
+        launcher = []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    run = [sys.executable, *launcher, *command]
+    done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    model = lmkit.load(folder / name)
+    assert isinstance(model, lmkit.RnnModel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed")
+    lines = TEXT.splitlines(keepends=True)
+    (folder / "train.txt").write_text("".join(lines[:160]))
+    (folder / "valid.txt").write_text("".join(lines[160:]))
+    return folder
+
+
+@pytest.mark.parametrize("flags", [(), ("--head=sampled", "--samples=20")], ids=["full", "sampled"])
+def test_two_processes_agree_with_one(folder: Path, flags: tuple[str, ...]) -> None:
+    name = flags[0][-4:] if flags else "full"
+    one = train(folder, f"one-{name}", *flags, processes=1)
+    two = train(folder, f"two-{name}", *flags, processes=2)
+    for key, array in one.arrays().items():
+        np.testing.assert_allclose(two.arrays()[key], array, atol=2e-4, err_msg=key)
+    text = (folder / "valid.txt").read_text()
+    assert lmkit.perplexity(two, text).perplexity == pytest.approx(
+        lmkit.perplexity(one, text).perplexity, rel=1e-4
+    )
+
+
+def test_streams_are_shared_out_evenly() -> None:
+    parts = [World(rank, 3).share(6) for rank in range(3)]
+    assert [list(range(6))[part] for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(UsageError, match="--batch-size"):
+        World(0, 3).share(8)
+
+
+def test_one_process_needs_no_others() -> None:
+    world = World()
+    assert (world.mean(2.0), world.first(3.0), world.agree("x")) == (2.0, 3.0, "x")

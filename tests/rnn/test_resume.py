@@ -1,0 +1,231 @@
+"""Training goes on from a checkpoint as if it had never stopped, whatever moment it stopped at."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lmkit
+from lmkit.errors import DivergedError, ModelFormatError, Stopped, UsageError
+from lmkit.nn.clip import clip_grad_norm
+from lmkit.rnn.trainer import Trainer
+
+TEXT = "".join(
+    f"the {a} {b} the {c} .\n" for a in "abcdefgh" for b in ("saw", "met", "ate") for c in "stuvwxyz"
+)
+OPTIONS: dict[str, Any] = {
+    "backend": "rnn",
+    "hidden_size": 16,
+    "epochs": 12,
+    "bptt": 10,
+    "batch_size": 4,
+    "device": "cpu",
+    "threads": 1,
+    "checkpoint": "0.001s",
+}
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"head": "sampled", "samples": 20},
+    {"optimizer": "sgd", "learning_rate": 1.0, "averaging": "asgd", "patience": 1},
+    {"averaging": "ema", "cell": "gru", "vary_bptt": True, "weight_drop": 0.3},
+]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    lines = TEXT.splitlines(keepends=True)
+    (folder / "train.txt").write_text("".join(lines[:160]))
+    (folder / "valid.txt").write_text("".join(lines[160:]))
+    return folder
+
+
+def train(texts: Path, output: Path, **options: Any) -> lmkit.RnnModel:
+    model = lmkit.train(
+        texts / "train.txt", valid=texts / "valid.txt", output=output, **{**OPTIONS, **options}
+    )
+    assert isinstance(model, lmkit.RnnModel)
+    return model
+
+
+def same(one: lmkit.RnnModel, other: lmkit.RnnModel) -> bool:
+    ours, theirs = one.arrays(), other.arrays()
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=["adamw", "sampled", "asgd", "ema"])
+def test_a_training_that_breaks_off_anywhere_ends_with_the_same_weights(
+    texts: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(texts, tmp_path / "whole", **options)
+    real, rng = Trainer._step, random.Random(0)
+
+    def breaks(self: Trainer) -> int:
+        if rng.random() < 0.1:
+            raise ZeroDivisionError("the power fails")
+        return real(self)
+
+    monkeypatch.setattr(Trainer, "_step", breaks)
+    broken, resume = 0, False
+    while True:
+        try:
+            model = train(texts, tmp_path / "broken", resume=resume, **options)
+            break
+        except ZeroDivisionError:
+            broken += 1
+            resume = (tmp_path / "broken.checkpoint").exists()
+    assert broken >= 3
+    assert same(model, whole)
+    assert not (tmp_path / "broken.checkpoint").exists()
+    curves = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("whole", "broken")]
+    assert curves[0] == curves[1]
+
+
+def test_a_training_that_is_killed_ends_with_the_same_weights(texts: Path, tmp_path: Path) -> None:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
+    command = [
+        sys.executable,
+        "-m",
+        "lmkit",
+        "train",
+        "train.txt",
+        "--valid=valid.txt",
+        *flags,
+        "--epochs=60",
+    ]
+    subprocess.run([*command, "-o", tmp_path / "whole"], cwd=texts, check=True, capture_output=True)
+    rng = random.Random(1)
+    place = tmp_path / "killed.checkpoint"
+    for _ in range(3):
+        resume = ["--resume"] if place.exists() and any(place.glob("step-*/manifest.json")) else ["--force"]
+        process = subprocess.Popen(
+            [*command, "-o", tmp_path / "killed", *resume], cwd=texts, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        seen = {path.name for path in place.glob("step-*")} if resume == ["--resume"] else set()
+        while process.poll() is None and time.monotonic() < deadline:
+            if {path.name for path in place.glob("step-*")} - seen:
+                break
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(
+        [*command, "-o", tmp_path / "killed", "--resume"], cwd=texts, check=True, capture_output=True
+    )
+    one, other = (lmkit.load(tmp_path / name) for name in ("whole", "killed"))
+    assert isinstance(one, lmkit.RnnModel)
+    assert isinstance(other, lmkit.RnnModel)
+    assert same(one, other)
+
+
+def test_a_signal_leaves_a_model_and_a_checkpoint_to_go_on_from(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(texts, tmp_path / "whole")
+    real = Trainer._step
+
+    def interrupted(self: Trainer) -> int:
+        tokens = real(self)
+        if self.schedule.step == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        return tokens
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    with pytest.raises(Stopped):
+        train(texts, tmp_path / "stopped", checkpoint="1h")
+    assert isinstance(lmkit.load(tmp_path / "stopped"), lmkit.RnnModel)
+    monkeypatch.setattr(Trainer, "_step", real)
+    assert same(train(texts, tmp_path / "stopped", resume=True), whole)
+
+
+def test_what_cannot_be_resumed_is_refused(texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no checkpoint"):
+        train(texts, tmp_path / "none", resume=True)
+    with pytest.raises(UsageError, match="-o MODEL"):
+        lmkit.train(TEXT, resume=True, **OPTIONS)
+    with pytest.raises(UsageError, match="keeps none"):
+        lmkit.train(TEXT, resume=True, output=tmp_path / "ngram")
+
+
+@pytest.fixture
+def broken(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training that broke off at its twentieth step."""
+    real = Trainer._step
+
+    def breaks(self: Trainer) -> int:
+        if self.schedule.step == 20:
+            raise ZeroDivisionError
+        return real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", breaks)
+        with pytest.raises(ZeroDivisionError):
+            train(texts, tmp_path / "broken")
+    return tmp_path / "broken"
+
+
+def test_another_text_or_network_is_no_resumption(texts: Path, broken: Path) -> None:
+    with pytest.raises(UsageError, match="hidden_size is 16 in the checkpoint, and 17"):
+        train(texts, broken, resume=True, hidden_size=17)
+    with pytest.raises(UsageError, match="other texts"):
+        lmkit.train(TEXT, output=broken, resume=True, **OPTIONS)
+
+
+def test_a_checkpoint_is_not_lost_by_starting_again(texts: Path, broken: Path) -> None:
+    with pytest.raises(UsageError, match=r"--resume.*--force"):
+        train(texts, broken)
+    assert isinstance(train(texts, broken, force=True, epochs=1), lmkit.RnnModel)
+
+
+def test_more_time_may_be_given(texts: Path, broken: Path) -> None:
+    train(texts, broken, resume=True, epochs=15)
+    assert (broken / "metrics.jsonl").read_text().splitlines()[-1].find('"epoch": 15') > 0
+
+
+def test_a_damaged_checkpoint_is_refused(texts: Path, broken: Path) -> None:
+    (step,) = broken.with_name("broken.checkpoint").glob("step-*")
+    content = bytearray((step / "model.safetensors").read_bytes())
+    content[len(content) // 2] ^= 1
+    (step / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelFormatError, match="changed"):
+        train(texts, broken, resume=True)
+
+
+def test_a_rate_far_too_high_leaves_the_model_of_before_and_nothing_else(texts: Path, tmp_path: Path) -> None:
+    good = train(texts, tmp_path / "model", epochs=2)
+    with pytest.raises(DivergedError, match="--learning-rate"):
+        train(texts, tmp_path / "model", force=True, learning_rate=1000.0, grad_clip=0.0)
+    kept = lmkit.load(tmp_path / "model")
+    assert isinstance(kept, lmkit.RnnModel)
+    assert same(kept, good)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def late_nan(parameters: list[torch.Tensor], max_norm: float) -> float:
+        nonlocal calls
+        calls += 1
+        return clip_grad_norm(parameters, max_norm) if calls < 60 else math.nan
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lmkit.rnn.learner.clip_grad_norm", late_nan)
+        with pytest.raises(DivergedError, match="not been finite"):
+            train(texts, tmp_path / "model")
+    model = train(texts, tmp_path / "model", resume=True, learning_rate=0.001)
+    assert lmkit.perplexity(model, texts / "valid.txt").perplexity < 9
