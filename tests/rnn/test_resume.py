@@ -228,4 +228,4 @@ def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights
         with pytest.raises(DivergedError, match="not been finite"):
             train(texts, tmp_path / "model")
     model = train(texts, tmp_path / "model", resume=True, learning_rate=0.001)
-    assert lmkit.perplexity(model, texts / "valid.txt").perplexity < 9
+    assert lmkit.perplexity(model, texts / "valid.txt").perplexity < 15
