@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import Record, save
-from lmkit.config import TextConfig, make
+from lmkit.config import TextConfig, make, seconds
 from lmkit.counting import natural_order, open_counts
 from lmkit.errors import InputError, Stopped, UsageError, did_you_mean
-from lmkit.evaluation import perplexity
+from lmkit.evaluation import perplexity, seconds_to_score
 from lmkit.files import check_target
 from lmkit.initial import Initial
 from lmkit.model import LanguageModel
@@ -29,6 +29,8 @@ from lmkit.text.splits import HOLDOUT, MIN_LINES, TrainingLines
 from lmkit.text.tokenizer import Tokenizer, check_options, choose_tokenizer
 from lmkit.text.vocabulary import EOS, UNK
 from lmkit.threads import is_main_process
+
+_VALIDATION_SHARE = 0.04  # of a budget, at most, for measuring the model at the end
 
 
 def train(
@@ -102,7 +104,7 @@ def train(
             raise
         stopped, model = stop, cast(LanguageModel, stop.model)  # as far as it has come, it is worth keeping
     if material.measured is not None and stopped is None:
-        _validate(model, material.measured, Scratch.of(material.config), record, say)
+        _validate(model, material.measured, material.config, record, say)
     record.summary |= {"seconds": round(time.monotonic() - began, 2), "stopped_early": stopped is not None}
     record.options = {"backend": backend, **material.options, **asdict(material.config)}
     if output is not None and is_main_process():
@@ -272,13 +274,19 @@ def _from_counts(
 
 
 def _validate(
-    model: LanguageModel, text: Corpus, scratch: Scratch, record: Record, say: Callable[[str], None]
+    model: LanguageModel, text: Corpus, config: Any, record: Record, say: Callable[[str], None]
 ) -> None:
-    """Measure a model on its validation text, unless that would take more memory than there is."""
+    """Measure a model on its validation text, unless that would take more memory, or time, than there is."""
+    scratch = Scratch.of(config)
     size = sum(array.nbytes for array in model.arrays().values())
     if scratch.memory is not None and size > scratch.memory - resident():
         say("validation is not measured: scoring would take more memory than is allowed; see lmkit ppl")
         return
+    if getattr(config, "budget", None) is not None:
+        needed, left = seconds_to_score(model, text), _VALIDATION_SHARE * seconds(config.budget)
+        if needed > left:
+            say(f"the whole validation text is not measured: that takes about {needed:.0f} s; see lmkit ppl")
+            return
     result = perplexity(model, text)
     record.summary["valid"] = result.as_dict()
     oov = f", {result.oov_rate:.1%} unknown words" if result.oov else ""

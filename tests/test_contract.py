@@ -34,8 +34,10 @@ MODELS = {
     "quantized pruned characters": {"order": 5, "tokenizer": "char", "prune": (0, 1), "quantize": 8},
     **{
         f"rnn {cell}": {"backend": "rnn", "cell": cell, "hidden_size": 12, "epochs": 2, "bptt": 8}
-        for cell in ("rnn", "gru", "lstm", "mlp")
+        for cell in ("rnn", "gru", "lstm", "sru", "mogrifier", "mlp")
     },
+    "rnn adaptive": {"backend": "rnn", "hidden_size": 12, "epochs": 2, "head": "adaptive"},
+    "rnn sampled": {"backend": "rnn", "hidden_size": 12, "epochs": 2, "head": "sampled", "samples": 8},
     "rnn untied": {
         "backend": "rnn",
         "hidden_size": 12,

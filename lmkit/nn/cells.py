@@ -7,6 +7,8 @@
     gru   R, Z = sigmoid(X_t W_x. + H_{t-1} W_h. + b.), N = tanh(X_t W_xn + b_xn + R (H_{t-1} W_hn + b_hn))
           H_t = (1 - Z) N + Z H_{t-1}                                                 (Cho et al. 2014)
 
+    sru, mogrifier    see the files of their names
+
 Products of gates are taken element by element. All are one interface: x (T, B, I) and a state go in,
 y (T, B, H) and the state after the last step come out. A long sequence in bulk equals its steps one by one.
 """
@@ -20,33 +22,9 @@ from torch import Tensor, nn
 
 from lmkit.errors import UsageError, did_you_mean
 from lmkit.nn.activations import activation as activation_named
-
-State = tuple[Tensor, ...]
-"""The memory of one layer: (B, H) tensors; two for an LSTM, one for an RNN or a GRU, none for an MLP."""
-
-
-class Recurrence(nn.Module):
-    """One recurrent layer: forward(x (T, B, I), state) -> (y (T, B, H), state).
-
-    `activation` names phi where the kind leaves a choice.
-    """
-
-    state_size = 1  # how many (B, H) tensors the memory is
-
-    def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.activation = activation
-
-    def initial_state(self, batch: int) -> State:
-        """Zeros, of the type and device of the weights: nothing is remembered yet."""
-        weight = next(self.parameters())
-        return tuple(weight.new_zeros(batch, self.hidden_size) for _ in range(self.state_size))
-
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
-        raise NotImplementedError
+from lmkit.nn.mogrifier import Mogrifier
+from lmkit.nn.recurrence import Recurrence, State, require
+from lmkit.nn.sru import Sru
 
 
 class Mlp(Recurrence):
@@ -119,7 +97,7 @@ class Rnn(_Fused):
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        _require(activation, ("relu", "tanh"), "an rnn layer")
+        require(activation, ("relu", "tanh"), "an rnn layer")
         self.layer = nn.RNN(input_size, hidden_size, nonlinearity=activation)
         self.equations = torch.rnn_tanh_cell if activation == "tanh" else torch.rnn_relu_cell
 
@@ -135,7 +113,7 @@ class Gru(_Fused):
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        _require(activation, ("tanh",), "a gru layer")
+        require(activation, ("tanh",), "a gru layer")
         self.layer = nn.GRU(input_size, hidden_size)
         self.equations = torch.gru_cell
 
@@ -153,12 +131,19 @@ class Lstm(_Fused):
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        _require(activation, ("tanh",), "an lstm layer")
+        require(activation, ("tanh",), "an lstm layer")
         self.layer = nn.LSTM(input_size, hidden_size)
         self.equations = torch.lstm_cell
 
 
-CELLS: dict[str, type[Recurrence]] = {"gru": Gru, "lstm": Lstm, "mlp": Mlp, "rnn": Rnn}
+CELLS: dict[str, type[Recurrence]] = {
+    "gru": Gru,
+    "lstm": Lstm,
+    "mlp": Mlp,
+    "mogrifier": Mogrifier,
+    "rnn": Rnn,
+    "sru": Sru,
+}
 
 
 def make_cell(name: str, *, input_size: int, hidden_size: int, activation: str = "tanh") -> Recurrence:
@@ -170,11 +155,3 @@ def make_cell(name: str, *, input_size: int, hidden_size: int, activation: str =
     if name not in CELLS:
         raise UsageError(f"unknown cell {name!r}; {did_you_mean(name, CELLS)}")
     return CELLS[name](input_size=input_size, hidden_size=hidden_size, activation=activation)
-
-
-def _require(activation: str, possible: tuple[str, ...], what: str) -> None:
-    if activation not in possible:
-        raise UsageError(
-            f"{what} cannot have the activation {activation!r}; use {' or '.join(possible)} "
-            "(the mlp cell takes any activation)"
-        )

@@ -17,7 +17,10 @@ from torch.nn import functional
 
 from lmkit.errors import UsageError, did_you_mean
 
-_SCORES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}  # what stays in a CPU's cache; what a GPU has room for
+_SCORES_AT_ONCE = {
+    "cpu": 1 << 23,
+    "cuda": 1 << 27,
+}  # enough rows for each reading of the table to be worth it
 
 
 class Head(nn.Module):

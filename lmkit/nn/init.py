@@ -89,7 +89,7 @@ def scheme(name: str) -> Scheme:
     return SCHEMES[name]
 
 
-def forget_gate_bias(layer: nn.LSTM, value: float = 1.0) -> None:
+def forget_gate_bias(layer: nn.LSTM | nn.LSTMCell, value: float = 1.0) -> None:
     """Make an LSTM remember at first: its forget gates start at sigmoid(value) (Jozefowicz et al. 2015).
 
     The gates are stacked i, f, g, o and torch adds two biases; the first gets the value, the second 0.
@@ -143,5 +143,5 @@ def initialize(
                         fill(block, generator)
                 elif "bias" in name:
                     constant(parameter)
-            if isinstance(part, nn.LSTM):
+            if isinstance(part, nn.LSTM | nn.LSTMCell):
                 forget_gate_bias(part)

@@ -54,7 +54,10 @@ class SampledSoftmax:
     def backward(
         self, head: FullHead, features: Tensor, targets: Tensor, candidates: Tensor, *, share: float = 1.0
     ) -> tuple[float, Tensor]:
-        """Add the gradient of the mean loss to the head; give the loss, and its gradient by the features (N, E).
+        """Add the gradient of the mean loss to the head; give the gradient by the features (N, E), and a loss.
+
+        The loss that is given is no longer that of telling candidates apart, which grows with their number, but an
+        estimate of the full softmax's: candidates stand for the words of their kind, the target for itself alone.
 
         `share` is what all of it counts for, where these are a part of the tokens of a step.
 
@@ -70,7 +73,8 @@ class SampledSoftmax:
         column = candidates.new_full((head.vocab_size,), count).index_copy_(  # of each word; C: no candidate
             0, candidates, torch.arange(count, device=candidates.device)
         )
-        raised = head.bias - self.log_inclusion.to(head.bias.device)
+        log_inclusion = self.log_inclusion.to(head.bias.device)
+        raised = head.bias - log_inclusion
         if head.never is not None:
             raised[head.never] = -torch.inf
         table, bias = head.weight[candidates], raised[candidates]
@@ -91,7 +95,8 @@ class SampledSoftmax:
             scores = torch.cat([scores, own[rows, None]], dim=-1)  # (n, C + 1)
             named = column[targets[rows]][:, None]
             logprobs = torch.log_softmax(scores, dim=-1)
-            loss -= logprobs.gather(-1, named).sum()
+            told_apart = -logprobs.gather(-1, named)[:, 0]
+            loss += _full_loss(told_apart, log_inclusion[targets[rows]], named[:, 0] == count).sum()
             gradient = logprobs.exp_().scatter_add_(-1, named, -torch.ones_like(own[rows, None]))
             gradient *= each
             own_gradient[rows] = gradient[:, -1]
@@ -105,6 +110,17 @@ class SampledSoftmax:
         _add(head.weight, ids, torch.cat([table_gradient, moved * features[other]]))
         _add(head.bias, ids, torch.cat([bias_gradient, moved[:, 0]]))
         return loss.item() * each, feature_gradient
+
+
+def _full_loss(told_apart: Tensor, log_inclusion: Tensor, other: Tensor) -> Tensor:
+    """Estimate the loss of a full softmax from that of telling the target apart from the candidates.
+
+    log(sum of candidates / score of target): where the target was not drawn, its raised score leaves the sum, and its
+    own one comes in.
+    """
+    of_candidate = told_apart - log_inclusion
+    rest = told_apart + torch.log(-torch.expm1(-told_apart.clamp_min(1e-6))) - log_inclusion
+    return torch.where(other, functional.softplus(rest), of_candidate)
 
 
 def _add(parameter: Tensor, ids: Tensor, rows: Tensor) -> None:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lmkit.errors import UsageError
-from lmkit.nn.cells import State, make_cell
+from lmkit.nn.cells import make_cell
 from lmkit.nn.dropout import LockedDropout
+from lmkit.nn.recurrence import State
 from lmkit.nn.regularization import drop_weights
 
 
@@ -49,6 +50,8 @@ class RecurrentStack(nn.Module):
             make_cell(kind, input_size=before, hidden_size=after, activation=activation)
             for before, after in pairwise(sizes)
         )
+        if weight_drop and not drop_weights(self.cells[0], weight_drop):
+            raise UsageError(f"an {kind} layer has no recurrent weights to drop; leave the weight drop out")
         self.dropout = LockedDropout(rate=dropout)
         self.weight_drop = weight_drop
         self.residual = residual

@@ -71,9 +71,17 @@ def take_over(network: Network, initial: RnnModel, ids: np.ndarray, *, seed: int
         initial: The model.
         ids: (T,) the new text.
         seed: Of the noise.
+
+    Raises:
+        UsageError: words cannot be added to such a model.
     """
     arrays = dict(initial.arrays())
     known, size = len(initial.tokenizer.vocab), network.output.vocab_size
+    if size > known and network.output.kind == "adaptive":
+        raise UsageError(
+            "the model to begin from has an adaptive head, whose clusters are of the words that it knows; leave out "
+            "--extend-vocab"
+        )
     if size > known:
         rng = np.random.default_rng(seed)
         for name in {"embedding.weight", "output.weight"} & arrays.keys():  # tied, they are one

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.model import LanguageModel
-from lmkit.nn.cells import State as LayerState
 from lmkit.nn.devices import choose, prepare
+from lmkit.nn.recurrence import State as LayerState
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.network import Network
 from lmkit.text.tokenizer import Tokenizer

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lmkit.nn.cells import State
 from lmkit.nn.dropout import EmbeddingDropout, LockedDropout
 from lmkit.nn.heads import make_head
 from lmkit.nn.init import initialize
+from lmkit.nn.recurrence import State
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.stack import RecurrentStack
 from lmkit.text.vocabulary import BOS

@@ -23,13 +23,13 @@ from lmkit.rnn.network import Network
 from lmkit.rnn.schedule import DEFAULT_BUDGET
 
 # units per layer, for a large vocabulary and for a small one (characters), where the head costs nothing
-SIZES = {"tiny": (128, 128), "small": (256, 256), "medium": (400, 384), "large": (640, 512)}
+SIZES = {"tiny": (128, 128), "small": (256, 256), "medium": (400, 384), "large": (512, 512)}
 SMALL_VOCAB = 2000
 _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than drawing does
-_PASSES = 4.0  # over the text that a size must have time for
+_PASSES = {"small": 1.0, "medium": 1.5, "large": 8.0}  # over the text that a size must have time for
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
-_AT_ONE = Regularization(input=0.4, hidden=0.3, output=0.4, embedding=0.05)  # --regularize 1
+_AT_ONE = Regularization(input=0.35, hidden=0.25, output=0.35)  # --regularize 1
 
 
 def settle(
@@ -117,7 +117,7 @@ def sized(config: RnnConfig, size: str, small: bool) -> RnnConfig:
         config,
         num_layers=config.num_layers or 2,
         hidden_size=hidden,
-        embedding_size=config.embedding_size or (min(hidden, 400) if config.hidden_size is None else hidden),
+        embedding_size=config.embedding_size or hidden,  # of one size, the second layer can be a residual one
     )
 
 
@@ -131,10 +131,10 @@ def _fitting(
     for size in list(SIZES)[1:]:
         larger = sized(config, size, small)
         faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
-        if faster * budget < 0.5 * _PASSES * len(ids):
+        if faster * budget < 0.5 * _PASSES[size] * len(ids):
             break
         found = trial(larger, ids, vocab_size, device=device, limit=limit)
-        if found * budget < _PASSES * len(ids):
+        if found * budget < _PASSES[size] * len(ids):
             break
         chosen, speed = larger, found
     return chosen, speed

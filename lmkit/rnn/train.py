@@ -31,7 +31,7 @@ from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS
 
 _SCORED = 512  # tokens, to learn how long measuring the whole validation text will take
-_MEASURING_SHARE = 0.1  # of the budget, at most, left for that
+_MEASURING_SHARE = 0.04  # of the budget, left for that; where it takes more, it is not done
 # in a training that is gone on with
 _MAY_CHANGE = ("budget", "epochs", "learning_rate", "grad_clip", "device", "threads", "checkpoint")
 
@@ -175,10 +175,11 @@ def _trainer(
     )
     schedule = Schedule.of(config, reader.windows_per_epoch, began=began)
     if valid is not None:
+        model.score_ids(valid[:_SCORED])  # the first call sets things up
         start = time.monotonic()
         scored = len(model.score_ids(valid[:_SCORED])[0])
         measuring = (time.monotonic() - start) * len(valid) / scored
-        schedule.budget -= min(measuring, _MEASURING_SHARE * schedule.budget)
+        schedule.budget -= measuring if measuring < _MEASURING_SHARE * schedule.budget else 0.0
     trainer = Trainer(
         make_learner(model.network, ids, config, world=world),
         reader,

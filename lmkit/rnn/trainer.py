@@ -13,7 +13,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from lmkit.config import RnnConfig
@@ -27,10 +26,11 @@ from lmkit.rnn.distributed import World
 from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.schedule import Schedule
+from lmkit.rnn.snapshot import restore, take
 from lmkit.rnn.validation import cross_entropy, part_of
 
 MEASUREMENTS = 20  # of the validation, over the whole training
-_MEASURING_SHARE = 0.15  # tokens measured per token trained on; without gradients they cost a third
+_MEASURING_SHARE = 0.04  # of the arithmetic of a training that goes into measuring
 _MEASURED_TOKENS = 2000  # at least, of any text
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
@@ -79,9 +79,8 @@ class Trainer:
         self.mark = 1.0 / MEASUREMENTS
         self.steps: list[Step] = []  # since the last measurement
         self.bearable = math.log(self.network.output.vocab_size) + 1  # a loss beyond guessing
-        self.good = self.last = (
-            self.state()
-        )  # at the last measurement but one, which the last has shown to be sound
+        # of the last measurement but one, which the last has shown to be sound; and of the last
+        self.good = self.last = take(self)
 
     def run(self) -> None:
         """Train until time or epochs are over, measuring on the validation text now and then if there is one.
@@ -142,7 +141,7 @@ class Trainer:
         if self.bad_steps >= _BAD_STEPS:
             self._rescue(f"the loss has not been finite for {_BAD_STEPS} steps")
         elif self.config.averaging == "ema" and self.schedule.progress > _AVERAGED_FROM:
-            self.average = self.average or WeightAverage(self.network, decay=0.99)
+            self.average = self.average or self.new_average()
         if self.average is not None and self.schedule.step % _AVERAGED_EVERY == 0:
             self.average.update()
         return len(window)
@@ -157,7 +156,9 @@ class Trainer:
             return
         if self.valid is not None:
             if self.part is None:  # one part for the whole run, or its losses could not be compared
-                self.part_tokens = self.part_tokens or max(_MEASURED_TOKENS, int(_MEASURING_SHARE * tokens))
+                self.part_tokens = self.part_tokens or max(
+                    _MEASURED_TOKENS, int(self._measuring_share() * tokens)
+                )
                 self.part = part_of(self.valid, self.part_tokens)
             with self.average.in_place() if self.average is not None else nullcontext():
                 entry["valid_loss"] = self._cross_entropy(self.part)
@@ -165,7 +166,22 @@ class Trainer:
                 self._choose(entry["valid_loss"])
         self.steps = []
         self._tell(entry)
-        self.good, self.last = self.last, self.state()
+        self.good, self.last = self.last, take(self)
+
+    def new_average(self) -> WeightAverage:
+        """Begin an average of the weights, of the kind that was asked for."""
+        return WeightAverage(self.network, decay=0.99 if self.config.averaging == "ema" else 1.0)
+
+    def _measuring_share(self) -> float:
+        """Give how many tokens may be measured for each one trained on, by counting multiplications.
+
+        Training passes forwards and twice backwards, perhaps with a few words only; measuring, once, with all.
+        """
+        layers = sum(parameter.numel() for parameter in self.network.stack.parameters())
+        words, size = self.network.output.weight.shape
+        sampled = self.learner.sampled
+        trained = words if sampled is None else len(sampled.frequent) + sampled.drawn
+        return _MEASURING_SHARE * 3 * (layers + trained * size) / (layers + words * size)
 
     def _choose(self, loss: float) -> None:
         """Keep the weights if they are the best; come to rest if none have been better for long."""
@@ -176,7 +192,7 @@ class Trainer:
             return
         if self.config.averaging == "asgd" and self.average is None:
             self._say(f"no better validation {self.waited} times running: averaging begins")
-            self.average, self.waited = WeightAverage(self.network), 0
+            self.average, self.waited = self.new_average(), 0
             return
         self._say(f"no better validation {self.waited} times running: back to the best weights, and to rest")
         if self.best_weights is not None:
@@ -188,14 +204,14 @@ class Trainer:
         """Go back to the last good state, at half the rate; give up when that has not helped."""
         self.rescues += 1
         if self.rescues > _RESCUES:
-            self.restore(*self.good)
+            restore(self, *self.good)
             if self.schedule.step:
                 self.write_checkpoint()
             elif self.checkpoints is not None:  # nothing has been learnt that would be worth keeping
                 self.checkpoints.remove()
             raise DivergedError(self._advice(f"{found}, at ever lower rates"))
         scale, rescues, schedule = self.learner.scale / 2, self.rescues, self.schedule.state()
-        self.restore(*self.good)
+        restore(self, *self.good)
         self.learner.scale, self.rescues, self.bad_steps = scale, rescues, 0
         self.schedule.restore(schedule)
         self.last = self.good
@@ -250,64 +266,8 @@ class Trainer:
     def write_checkpoint(self) -> None:
         """Write all that this training is, if it has a place for it."""
         if self.checkpoints is not None and self.world.rank == 0:
-            arrays, facts = self.state()
+            arrays, facts = take(self)
             self.checkpoints.write(arrays, {**self.facts, **facts, "entries": self.entries})
-
-    def state(self) -> tuple[Arrays, dict[str, Any]]:
-        """Give copies of the arrays, and the numbers, that a run needs to go on as if it had never stopped."""
-        arrays = _prefixed("network", state_arrays(self.network)) | self.learner.arrays()
-        arrays["random"] = torch.get_rng_state().numpy().copy()
-        if self.learner.device.type == "cuda":
-            arrays["random.cuda"] = torch.cuda.get_rng_state(self.learner.device).numpy().copy()
-        if self.best_weights is not None:
-            arrays |= _prefixed("best", self.best_weights)
-        if self.average is not None:
-            arrays |= {f"average.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(self.average.means)}
-        facts = {
-            "step": self.schedule.step,
-            "schedule": self.schedule.state(),
-            "reader": [self.reader.epoch, self.reader.window],
-            "scale": self.learner.scale,
-            "averaged": None if self.average is None else self.average.count,
-            "part_tokens": self.part_tokens,
-            "best": None if math.isinf(self.best) else self.best,
-            "waited": self.waited,
-            "cooling": self.cooling,
-            "bad_steps": self.bad_steps,
-            "rescues": self.rescues,
-            "mark": self.mark,
-            "steps": [
-                [step.loss if step.finite else None, step.norm if step.finite else None]
-                for step in self.steps
-            ],
-        }
-        return arrays, facts
-
-    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
-        """Become what `state` gave."""
-        load_arrays(self.network, _under("network", arrays))
-        self.learner.load_arrays(arrays)
-        torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
-        if "random.cuda" in arrays and self.learner.device.type == "cuda":
-            torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), self.learner.device)
-        self.best_weights = _under("best", arrays) or None
-        self.average = None
-        if facts["averaged"] is not None:
-            self.average = WeightAverage(self.network, decay=0.99 if self.config.averaging == "ema" else 1.0)
-            self.average.count = facts["averaged"]
-            for i, mean in enumerate(self.average.means):
-                mean.copy_(torch.from_numpy(arrays[f"average.{i}"].copy()))
-        self.schedule.restore(facts["schedule"])
-        self.reader.seek(*facts["reader"])
-        self.learner.scale = facts["scale"]
-        self.part_tokens = facts["part_tokens"]
-        self.part = (
-            part_of(self.valid, self.part_tokens) if self.valid is not None and self.part_tokens else None
-        )
-        self.best = math.inf if facts["best"] is None else facts["best"]
-        self.waited, self.cooling = facts["waited"], facts["cooling"]
-        self.bad_steps, self.rescues, self.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
-        self.steps = [Step(*(math.nan if x is None else x for x in step)) for step in facts["steps"]]
 
     def begin_from_weights(self) -> None:
         """Count the weights as they are as good ones: training may do no better, on a text that they know little of."""
@@ -321,23 +281,11 @@ class Trainer:
 
     def resume(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         """Go on from a checkpoint, its learning curve included."""
-        self.restore(arrays, facts)
-        self.good = self.last = self.state()
+        restore(self, arrays, facts)
+        self.good = self.last = take(self)
         for entry in facts["entries"]:
             self.entries.append(entry)
             self._log(entry)
-
-
-def _prefixed(prefix: str, arrays: dict[str, Any]) -> Arrays:
-    return {f"{prefix}.{name}": array for name, array in arrays.items()}
-
-
-def _under(prefix: str, arrays: Arrays) -> Arrays:
-    return {
-        name.removeprefix(f"{prefix}."): array
-        for name, array in arrays.items()
-        if name.startswith(f"{prefix}.")
-    }
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ KINDS = [
     ("rnn", "relu"),
     ("gru", "tanh"),
     ("lstm", "tanh"),
+    ("sru", "tanh"),
+    ("mogrifier", "tanh"),
     ("mlp", "tanh"),
     ("mlp", "sigmoid"),
 ]
@@ -38,7 +40,26 @@ def oracle(kind, activation, cell, x, state):
     state = [part.numpy() for part in state]
     outputs = []
     for x_t in x.numpy():
-        if kind == "mlp":
+        if kind == "sru":
+            w, b, w_skip = weights
+            z, f, r = np.split(x_t @ w.T + b, 3, axis=1)
+            c = sigmoid(f + 1) * state[0] + (1 - sigmoid(f + 1)) * z
+            h = sigmoid(r) * np.tanh(c) + (1 - sigmoid(r)) * (x_t @ w_skip.T)
+            state = [c]
+        elif kind == "mogrifier":
+            h, gated = state[0], x_t
+            for number, gate in enumerate(cell.rounds):
+                down, up, bias = [p.detach().numpy() for p in gate.parameters()]
+                if number % 2:
+                    h = 2 * sigmoid(gated @ down.T @ up.T + bias) * h
+                else:
+                    gated = 2 * sigmoid(h @ down.T @ up.T + bias) * gated
+            w_x, w_h, b_x, b_h = [p.detach().numpy() for p in cell.cell.parameters()]
+            i, f, g, o = np.split(gated @ w_x.T + b_x + h @ w_h.T + b_h, 4, axis=1)
+            c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            state = [h, c]
+        elif kind == "mlp":
             w, b = weights
             h = PHI[activation](x_t @ w.T + b)
         else:
@@ -152,7 +173,9 @@ def test_an_rnn_without_its_recurrent_term_is_the_mlp():
     torch.testing.assert_close(rnn(x, state)[0], mlp(x, ())[0])
 
 
-@pytest.mark.parametrize(("kind", "count"), [("rnn", 1), ("gru", 1), ("lstm", 2), ("mlp", 0)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("rnn", 1), ("gru", 1), ("lstm", 2), ("sru", 1), ("mogrifier", 2), ("mlp", 0)]
+)
 def test_initial_state_is_zeros_of_the_type_of_the_weights(kind, count):
     cell, _, _ = make(kind, dtype=torch.float64)
     state = cell.initial_state(7)

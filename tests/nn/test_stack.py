@@ -10,7 +10,9 @@ from lmkit.nn.stack import RecurrentStack
 
 T, B, E, H = 6, 3, 4, 5
 each_kind = pytest.mark.parametrize("kind", sorted(CELLS))
-each_memory = pytest.mark.parametrize("kind", sorted(set(CELLS) - {"mlp"}))  # those with recurrent weights
+each_memory = pytest.mark.parametrize(
+    "kind", sorted(set(CELLS) - {"mlp", "sru"})
+)  # those with recurrent weights
 
 
 def make(kind="lstm", **options):
@@ -150,7 +152,7 @@ def test_each_layer_has_a_draw_of_its_own_and_its_gradient_reaches_the_weights_t
     assert all(isinstance(weight, torch.nn.Parameter) for weight in recurrent(stack))
 
 
-@each_kind
+@each_memory
 def test_evaluation_knows_nothing_of_weight_drop(kind):
     stack, x = make(kind, weight_drop=0.5), torch.randn(T, B, E)
     plain = make(kind)
@@ -180,7 +182,7 @@ def test_a_stack_under_weight_drop_can_be_copied(kind):
     torch.testing.assert_close(read(copied, x), read(stack.eval(), x), rtol=0, atol=0)
 
 
-@each_kind
+@each_memory
 def test_weight_drop_says_nothing(kind):
     stack, x = make(kind, weight_drop=0.5), torch.randn(T, B, E)
     with warnings.catch_warnings(record=True) as said:
@@ -215,3 +217,9 @@ def test_weight_drop_says_nothing_on_a_gpu(kind, cuda):
         read(stack.train(), x).sum().backward()
         read(stack.eval(), x)
     assert all(weight.grad.any() for weight in recurrent(stack))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "sru"])
+def test_where_there_are_no_recurrent_weights_none_can_be_dropped(kind):
+    with pytest.raises(UsageError, match=f"{kind} layer has no recurrent weights"):
+        make(kind, weight_drop=0.5)

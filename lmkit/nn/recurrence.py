@@ -1,0 +1,43 @@
+"""What every recurrent layer is: a sequence and a memory in, a sequence and a memory out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lmkit.errors import UsageError
+
+State = tuple[Tensor, ...]
+"""The memory of one layer: (B, H) tensors; two for an LSTM, one for an RNN or a GRU, none for an MLP."""
+
+
+class Recurrence(nn.Module):
+    """One recurrent layer: forward(x (T, B, I), state) -> (y (T, B, H), state).
+
+    `activation` names phi where the kind leaves a choice. What weight drop may drop is named `weight_hh` or begins so.
+    """
+
+    state_size = 1  # how many (B, H) tensors the memory is
+
+    def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.activation = activation
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros, of the type and device of the weights: nothing is remembered yet."""
+        weight = next(self.parameters())
+        return tuple(weight.new_zeros(batch, self.hidden_size) for _ in range(self.state_size))
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
+        raise NotImplementedError
+
+
+def require(activation: str, possible: tuple[str, ...], what: str) -> None:
+    """Refuse an activation that a kind of layer cannot have."""
+    if activation not in possible:
+        raise UsageError(
+            f"{what} cannot have the activation {activation!r}; use {' or '.join(possible)} "
+            "(the mlp cell takes any activation)"
+        )

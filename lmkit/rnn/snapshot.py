@@ -1,0 +1,87 @@
+"""All that a training is at one moment, as arrays and numbers: what checkpoints hold and rescues go back to."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lmkit.nn.saving import load_arrays, state_arrays
+from lmkit.rnn.checkpoint import Arrays
+from lmkit.rnn.learner import Step
+from lmkit.rnn.validation import part_of
+
+if TYPE_CHECKING:
+    from lmkit.rnn.trainer import Trainer
+
+Snapshot = tuple[Arrays, dict[str, Any]]
+
+
+def take(trainer: Trainer) -> Snapshot:
+    """Give copies of the arrays, and the numbers, that a run needs to go on as if it had never stopped."""
+    arrays = _prefixed("network", state_arrays(trainer.network)) | trainer.learner.arrays()
+    arrays["random"] = torch.get_rng_state().numpy().copy()
+    if trainer.learner.device.type == "cuda":
+        arrays["random.cuda"] = torch.cuda.get_rng_state(trainer.learner.device).numpy().copy()
+    if trainer.best_weights is not None:
+        arrays |= _prefixed("best", trainer.best_weights)
+    if trainer.average is not None:
+        means = trainer.average.means
+        arrays |= {f"average.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(means)}
+    facts = {
+        "step": trainer.schedule.step,
+        "schedule": trainer.schedule.state(),
+        "reader": [trainer.reader.epoch, trainer.reader.window],
+        "scale": trainer.learner.scale,
+        "averaged": None if trainer.average is None else trainer.average.count,
+        "part_tokens": trainer.part_tokens,
+        "best": None if math.isinf(trainer.best) else trainer.best,
+        "waited": trainer.waited,
+        "cooling": trainer.cooling,
+        "bad_steps": trainer.bad_steps,
+        "rescues": trainer.rescues,
+        "mark": trainer.mark,
+        "steps": [[_number(step.loss), _number(step.norm)] for step in trainer.steps],
+    }
+    return arrays, facts
+
+
+def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
+    """Make a trainer what it was when the snapshot was taken."""
+    load_arrays(trainer.network, _under("network", arrays))
+    trainer.learner.load_arrays(arrays)
+    torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
+    if "random.cuda" in arrays and trainer.learner.device.type == "cuda":
+        torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), trainer.learner.device)
+    trainer.best_weights = _under("best", arrays) or None
+    trainer.average = None
+    if facts["averaged"] is not None:
+        trainer.average = trainer.new_average()
+        trainer.average.count = facts["averaged"]
+        for i, mean in enumerate(trainer.average.means):
+            mean.copy_(torch.from_numpy(arrays[f"average.{i}"].copy()))
+    trainer.schedule.restore(facts["schedule"])
+    trainer.reader.seek(*facts["reader"])
+    trainer.learner.scale = facts["scale"]
+    trainer.part_tokens = facts["part_tokens"]
+    trainer.part = None
+    if trainer.valid is not None and trainer.part_tokens:
+        trainer.part = part_of(trainer.valid, trainer.part_tokens)
+    trainer.best = math.inf if facts["best"] is None else facts["best"]
+    trainer.waited, trainer.cooling = facts["waited"], facts["cooling"]
+    trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
+    trainer.steps = [Step(*(math.nan if x is None else x for x in step)) for step in facts["steps"]]
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON knows no other numbers
+
+
+def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    begin = f"{prefix}."
+    return {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}

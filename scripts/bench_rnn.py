@@ -1,0 +1,344 @@
+"""The recurrent engine in figures. Each part can be run alone; machines are noisy: read the ratios, from one run.
+
+    python scripts/bench_rnn.py speed                                  # cells, heads, single steps; CPU or GPU
+    python scripts/bench_rnn.py baseline --train T --valid V           # against a plain PyTorch language model
+    python scripts/bench_rnn.py budgets --train T --valid V --test T   # test perplexity after 10, 30 and 60 minutes
+    python scripts/bench_rnn.py pieces --train T --valid V --budget 5m # what each piece buys, at equal time
+    python scripts/bench_rnn.py kill --train T --valid V               # ten kills, and the weights of a quiet run
+    python scripts/bench_rnn.py seeds --train T --valid V              # ten seeds of a short training
+
+Without --train the texts are those of WikiText-2 in ../shared/data, if they are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import lmkit
+from lmkit.nn.cells import CELLS, make_cell
+from lmkit.nn.devices import choose, prepare
+from lmkit.nn.heads import AdaptiveHead, FullHead
+from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.rnn.network import Network
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "wikitext-2"
+BUDGETS = ("10m", "30m", "60m")
+PIECES: dict[str, dict[str, Any]] = {
+    "as it is by default": {},
+    "head: full softmax": {"head": "full"},
+    "head: adaptive softmax": {"head": "adaptive"},
+    "head: half as many samples": {"samples": 1024},
+    "cell: gru": {"cell": "gru"},
+    "cell: rnn": {"cell": "rnn"},
+    "cell: sru": {"cell": "sru", "num_layers": 4},
+    "cell: mogrifier": {"cell": "mogrifier"},
+    "one layer": {"num_layers": 1},
+    "not tied": {"tie_weights": False},
+    "no noise": {"regularize": 0.0},
+    "noise: half": {"regularize": 0.4},
+    "noise: more": {"regularize": 1.2},
+    "weight drop 0.3": {"weight_drop": 0.3},
+    "embedding dropout 0.1": {"embedding_dropout": 0.1},
+    "AR 2, TAR 1": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
+    "no weight decay": {"weight_decay": 0.0},
+    "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd"},
+    "average: EMA": {"averaging": "ema"},
+    "windows of varied length": {"vary_bptt": True},
+    "windows of 35": {"bptt": 35},
+    "batch of 16": {"batch_size": 16},
+    "batch of 64": {"batch_size": 64},
+    "rate: half": {"learning_rate": 2e-3},
+    "rate: double": {"learning_rate": 8e-3},
+    "no clipping": {"grad_clip": 0.0},
+    "float32": {"precision": "float32"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = {
+        "speed": speed,
+        "baseline": baseline,
+        "budgets": budgets,
+        "pieces": pieces,
+        "kill": kill,
+        "seeds": seeds,
+    }
+    parser.add_argument("part", choices=parts)
+    for name in ("train", "valid", "test"):
+        parser.add_argument(f"--{name}", type=Path, default=DATA / f"{name}.txt")
+    parser.add_argument("--tokenizer", default="auto")
+    parser.add_argument("--budget", default="5m", help="of each training of `pieces`")
+    parser.add_argument("--budgets", default=",".join(BUDGETS), help="of `budgets`")
+    parser.add_argument("--only", default="", help="pieces whose name holds this")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    parts[options.part](options)
+
+
+def trained(options: argparse.Namespace, **more: Any) -> tuple[lmkit.LanguageModel, float]:
+    """Train on the given texts; give the model and the seconds that it took."""
+    began = time.monotonic()
+    model = lmkit.train(
+        options.train,
+        valid=options.valid,
+        backend="rnn",
+        tokenizer=options.tokenizer,
+        device=options.device,
+        **more,
+    )
+    return model, time.monotonic() - began
+
+
+def budgets(options: argparse.Namespace) -> None:
+    """Measure the whole test text after each budget."""
+    print("| budget | seconds | units | test perplexity |\n|---|---|---|---|", flush=True)
+    for budget in options.budgets.split(","):
+        model, seconds = trained(options, budget=budget)
+        size = model.protocol()["size"]
+        print(
+            f"| {budget} | {seconds:.0f} | {size} | {lmkit.perplexity(model, options.test).perplexity:.2f} |",
+            flush=True,
+        )
+
+
+def pieces(options: argparse.Namespace) -> None:
+    """Train with one thing changed at a time, the size fixed to that of the first, each for the same time."""
+    print(
+        f"| {options.budget} each | test perplexity | tokens/s | passes |\n|---|---|---|---|",
+        flush=True,
+    )
+    for name, change in PIECES.items():
+        if options.only not in name:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "model"
+            model, _ = trained(options, budget=options.budget, output=output, patience=0, **change)
+            points = [
+                line for line in (output / "metrics.jsonl").read_text().splitlines() if '"epoch"' in line
+            ]
+        entries = [json.loads(point) for point in points]
+        rate = statistics.median(entry["tokens_per_second"] for entry in entries)
+        found = lmkit.perplexity(model, options.test).perplexity
+        print(f"| {name} | {found:.2f} | {rate:,.0f} | {entries[-1]['epoch']:.2f} |", flush=True)
+
+
+class Plain(nn.Module):
+    """The usual small model: two LSTM layers of 200, tied, a full softmax, one rate of dropout."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, 200)
+        self.lstm = nn.LSTM(200, 200, 2, dropout=0.2)
+        self.output = nn.Linear(200, vocab_size)
+        self.output.weight = self.embedding.weight
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        y, state = self.lstm(functional.dropout(self.embedding(x), 0.2, self.training), state)
+        return functional.log_softmax(self.output(functional.dropout(y, 0.2, self.training)), dim=-1), state
+
+
+def baseline(options: argparse.Namespace) -> None:
+    """Time an epoch of the plain model at the usual settings, and lmkit to the same validation perplexity."""
+    device = choose(options.device)
+    words = [[*line.split(), "</s>"] for line in options.train.read_text(encoding="utf-8").splitlines()]
+    vocab = {word: i for i, word in enumerate(dict.fromkeys(w for line in words for w in line))}
+    vocab.setdefault("<unk>", len(vocab))
+    unknown = vocab["<unk>"]
+
+    def batches(path: Path, size: int) -> torch.Tensor:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        ids = torch.tensor([vocab.get(w, unknown) for line in lines for w in [*line.split(), "</s>"]])
+        return ids[: len(ids) // size * size].view(size, -1).t().contiguous().to(device)
+
+    def windows(columns: torch.Tensor) -> Any:
+        for begin in range(0, len(columns) - 1, 35):
+            end = min(begin + 35, len(columns) - 1)
+            yield columns[begin:end], columns[begin + 1 : end + 1].reshape(-1)
+
+    torch.manual_seed(1)
+    model = Plain(len(vocab)).to(device)
+    began, state = time.monotonic(), None
+    model.train()
+    for x, y in windows(batches(options.train, 20)):
+        state = None if state is None else tuple(part.detach() for part in state)
+        model.zero_grad()
+        out, state = model(x, state)
+        functional.nll_loss(out.flatten(0, 1), y).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(20 * parameter.grad)
+    seconds = time.monotonic() - began
+    model.eval()
+    total = count = 0.0
+    state = None
+    with torch.no_grad():
+        for x, y in windows(batches(options.valid, 10)):
+            out, state = model(x, state)
+            total += functional.nll_loss(out.flatten(0, 1), y, reduction="sum").item()
+            count += len(y)
+    goal = math.exp(total / count)
+    print(f"plain PyTorch, one epoch: {seconds:.0f} s, validation perplexity {goal:.1f}", flush=True)
+    for share in (12, 8):
+        ours, took = trained(options, budget=f"{seconds / share:.0f}s")
+        found = lmkit.perplexity(ours, options.valid).perplexity
+        verdict = "reached" if found <= goal else "not reached"
+        print(
+            f"lmkit, a {share}th of that: {took:.0f} s, validation perplexity {found:.1f}: {verdict}",
+            flush=True,
+        )
+
+
+def speed(options: argparse.Namespace) -> None:
+    """Tokens a second, forwards and backwards, of each cell and head, and milliseconds of a single step."""
+    device = choose(options.device)
+    prepare(device)
+    print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("| 32 streams of 70 steps | float32 | bfloat16 |\n|---|---|---|")
+    for kind in CELLS:
+        for units in (256, 640):
+            rates = [_cell_rate(kind, units, device, autocast) for autocast in (False, True)]
+            print(f"| {kind}, {units} units | {rates[0]:,.0f} | {rates[1]:,.0f} |", flush=True)
+    for words in (10_000, 33_278):
+        for name in ("full", "adaptive", "sampled"):
+            rates = [_head_rate(name, words, device, autocast) for autocast in (False, True)]
+            print(
+                f"| {name} head, {words:,} words, 400 units | {rates[0]:,.0f} | {rates[1]:,.0f} |", flush=True
+            )
+    print("\n| a single step, one thread | ms |\n|---|---|")
+    torch.set_num_threads(1)
+    for kind in CELLS:
+        network = Network(vocab_size=33_278, cell=kind, num_layers=2, hidden_size=256, embedding_size=256).to(
+            device
+        )
+        network.initialize("uniform", torch.full((33_278,), 1 / 33_278))
+        network.eval()
+        token, states = torch.zeros(1, 1, dtype=torch.long, device=device), network.initial_state(1)
+        with torch.no_grad():
+            features, _ = network(token, states)
+            layers = _best(lambda network=network, token=token, states=states: network(token, states), device)  # type: ignore[misc]
+            head = _best(lambda network=network, features=features: network.output.logprobs(features), device)  # type: ignore[misc]
+        print(
+            f"| 2 {kind} layers of 256 | {1e3 * layers:.3f} and {1e3 * head:.3f} for 33,278 words |",
+            flush=True,
+        )
+
+
+def _best(work: Callable[[], Any], device: torch.device, runs: int = 30) -> float:
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[3:])
+
+
+def _cell_rate(kind: str, units: int, device: torch.device, autocast: bool) -> float:
+    cell = make_cell(kind, input_size=units, hidden_size=units).to(device)
+    x = torch.randn(70, 32, units, device=device, requires_grad=True)
+    state = cell.initial_state(32)
+
+    def work() -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+            cell(x, state)[0].sum().backward()
+
+    return 70 * 32 / _best(work, device, 8)
+
+
+def _head_rate(name: str, words: int, device: torch.device, autocast: bool) -> float:
+    make = AdaptiveHead if name == "adaptive" else FullHead
+    head = make(vocab_size=words, input_size=400).to(device)
+    ranks = np.arange(words) + 2.7
+    shares = 1 / ranks / (1 / ranks).sum()
+    rng = np.random.default_rng(0)
+    targets = torch.as_tensor(rng.choice(words, 2240, p=shares), device=device)
+    features = torch.randn(2240, 400, device=device)
+    sampled = SampledSoftmax((1e6 * shares).astype(np.int64), frequent=1024, drawn=1024)
+    candidates = sampled.draw(rng).to(device)
+
+    def work() -> None:
+        head.zero_grad()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+            if name == "sampled":
+                assert isinstance(head, FullHead)
+                sampled.backward(head, features, targets, candidates)
+            else:
+                head.backward(features, targets)
+
+    return 2240 / _best(work, device, 8)
+
+
+def kill(options: argparse.Namespace) -> None:
+    """Kill a training at ten random moments, resume it each time, and compare its weights with a quiet run's."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = options.train.read_text(encoding="utf-8").splitlines(keepends=True)[:1500]
+        text = Path(folder) / "text.txt"
+        text.write_text("".join(lines), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "lmkit",
+            "train",
+            str(text),
+            "--valid",
+            str(text),
+            "--backend",
+            "rnn",
+        ]
+        command += ["--epochs", "12", "--hidden-size", "64", "--checkpoint", "0.2s", "--threads", "1", "-q"]
+        began = time.monotonic()
+        subprocess.run([*command, "-o", f"{folder}/quiet"], check=True)
+        whole = time.monotonic() - began
+        rng, place = random.Random(0), Path(folder) / "killed.checkpoint"
+        for number in range(10):
+            how = "--resume" if any(place.glob("step-*/manifest.json")) else "--force"
+            with subprocess.Popen([*command, "-o", f"{folder}/killed", how]) as process:
+                time.sleep(rng.uniform(0.3, 0.35) * whole)
+                process.send_signal(signal.SIGKILL)
+            print(f"kill {number + 1}: {sorted(path.name for path in place.glob('step-*'))}", flush=True)
+        subprocess.run([*command, "-o", f"{folder}/killed", "--resume"], check=True)
+        hashes = [
+            hashlib.sha256((Path(folder) / name / "model.safetensors").read_bytes()).hexdigest()
+            for name in ("quiet", "killed")
+        ]
+        print(*hashes, "the same" if hashes[0] == hashes[1] else "NOT THE SAME", sep="\n")
+
+
+def seeds(options: argparse.Namespace) -> None:
+    """Train ten times, each from another seed."""
+    found = []
+    for seed in range(10):
+        model, _ = trained(options, epochs=1, hidden_size=64, seed=seed)
+        found.append(lmkit.perplexity(model, options.valid).perplexity)
+        print(f"seed {seed}: validation perplexity {found[-1]:.2f}", flush=True)
+    print(f"from {min(found):.2f} to {max(found):.2f}, standard deviation {statistics.stdev(found):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A signal is answered after the step that it comes in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from lmkit.rnn.interrupts import finished_first
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    def step() -> None:
+        with finished_first():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the rest of the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_handler_of_before_is_called_and_is_back_afterwards() -> None:
+    numbers: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: numbers.append(number))
+    try:
+        with finished_first():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not numbers
+        assert numbers == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(numbers) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_error_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), finished_first():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_are_left_alone() -> None:
+    found: list[str] = []
+
+    def work() -> None:
+        with finished_first():
+            found.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == ["done"]

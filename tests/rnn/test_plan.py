@@ -1,0 +1,166 @@
+"""What is chosen where nothing was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lmkit.config import RnnConfig
+from lmkit.rnn import plan
+from lmkit.rnn.plan import (
+    SIZES,
+    dial,
+    faster_precision,
+    make_learner,
+    network_settings,
+    regularization,
+    settle,
+)
+
+CPU = torch.device("cpu")
+WORDS = 20_000
+IDS = np.random.default_rng(0).integers(3, WORDS, 200_000).astype(np.int32)
+
+
+def settled(vocab_size: int = WORDS, **options: Any) -> tuple[RnnConfig, list[str]]:
+    lines: list[str] = []
+    ids = np.minimum(IDS, vocab_size - 1)
+    return settle(RnnConfig(**options), ids, vocab_size, device=CPU, report=lines.append), lines
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that trains 1e9 weights a second, at once."""
+
+    def trial(config: RnnConfig, ids: np.ndarray, vocab_size: int, **_: Any) -> float:
+        return 1e9 / (config.hidden_size or 1) ** 2
+
+    monkeypatch.setattr(plan, "trial", trial)
+
+
+@pytest.mark.usefixtures("fast")
+def test_more_time_gives_a_larger_network_and_more_noise() -> None:
+    found = [settled(budget=f"{seconds}s")[0] for seconds in (10, 30, 100, 300, 3000)]
+    units = [config.hidden_size or 0 for config in found]
+    assert units == sorted(units)
+    assert units[0] == SIZES["tiny"][0]
+    assert units[-1] == SIZES["large"][0]
+    assert (found[0].regularize or 0) < (found[-1].regularize or 0)
+
+
+@pytest.mark.usefixtures("fast")
+def test_nothing_is_left_open_and_the_choice_is_said() -> None:
+    config, lines = settled(budget="100s")
+    chosen = (
+        "num_layers",
+        "hidden_size",
+        "embedding_size",
+        "batch_size",
+        "bptt",
+        "learning_rate",
+        "regularize",
+    )
+    assert all(getattr(config, name) is not None for name in chosen)
+    assert "auto" not in (config.head, config.precision)
+    text = "\n".join(lines)
+    assert "tokens/s" in text
+    assert "passes over the text in 100 s" in text
+    assert f"{config.hidden_size} units" in text
+    assert "20,000 words" in text
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_was_asked_for_stays() -> None:
+    options: dict[str, Any] = {
+        "num_layers": 1,
+        "hidden_size": 50,
+        "embedding_size": 30,
+        "batch_size": 3,
+        "bptt": 11,
+        "head": "adaptive",
+        "regularize": 0.1,
+        "learning_rate": 0.5,
+        "precision": "float32",
+    }
+    config, _ = settled(budget="100s", **options)
+    assert {name: getattr(config, name) for name in options} == options
+    assert settled(size="tiny", budget="1h")[0].hidden_size == SIZES["tiny"][0]
+
+
+def test_passes_need_no_measuring() -> None:
+    config, lines = settled(epochs=3)
+    assert config.hidden_size == SIZES["small"][0]
+    assert not any("tokens/s" in line for line in lines)
+
+
+def test_few_words_have_a_full_head_and_many_a_sampled_one() -> None:
+    assert settled(vocab_size=100, epochs=1)[0].head == "full"
+    assert settled(epochs=1)[0].head == "sampled"
+
+
+def test_the_dial_rises_with_the_passes() -> None:
+    passes = [0.1, 1, 3, 10, 30, 1000]
+    dials = [dial(number) for number in passes]
+    assert dials == sorted(dials)
+    assert dials[0] == 0
+    assert max(dials) <= 1.5
+
+
+def test_single_rates_go_before_the_dial() -> None:
+    none = regularization(RnnConfig(regularize=0.0))
+    assert not any(vars(none).values())
+    some = regularization(RnnConfig(regularize=0.0, dropout=0.2, weight_drop=0.5, temporal_penalty=1.0))
+    assert (some.input, some.hidden, some.output) == (0.2, 0.2, 0.2)
+    assert (some.weight, some.temporal, some.embedding) == (0.5, 1.0, 0.0)
+
+
+def test_a_trial_leaves_no_trace_in_what_is_drawn() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    config, _ = settled(epochs=1, size="tiny")
+    assert plan.trial(config, IDS, WORDS, device=CPU, limit=0.01) > 0
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_precision_is_one_that_can_be_used() -> None:
+    assert faster_precision(CPU) in ("float32", "bfloat16")
+    assert faster_precision(torch.device("mps")) == "float32"
+
+
+@pytest.mark.parametrize("head", ["full", "sampled", "adaptive"])
+def test_parts_of_a_batch_add_up_to_its_gradient(head: str) -> None:
+    from lmkit.rnn.batches import Reader
+    from lmkit.rnn.network import Network
+
+    gradients = []
+    for accumulate in (1, 2, 3):
+        config, _ = settled(
+            vocab_size=300,
+            epochs=1,
+            head=head,
+            samples=40,
+            hidden_size=9,
+            batch_size=6,
+            bptt=5,
+            regularize=0.0,
+            accumulate=accumulate,
+            precision="float32",
+        )
+        torch.manual_seed(0)
+        network = Network(vocab_size=300, **network_settings(config))
+        network.initialize("uniform", torch.full((300,), 1 / 300))
+        ids = np.minimum(IDS, 299)
+        learner = make_learner(network, ids, config)
+        reader = Reader(ids, vocab_size=300, batch_size=6, bptt=5)
+        learner.step(next(reader), number=0, rate=0.0)
+        step = learner.step(next(reader), number=1, rate=0.0)  # from a state that is not zero
+        grads = [p.grad for p in network.parameters()]
+        gradients.append((step, [g.to_dense() if g.is_sparse else g for g in grads if g is not None]))
+    for step, others in gradients[1:]:
+        assert step.loss == pytest.approx(gradients[0][0].loss, rel=1e-5)
+        for one, other in zip(gradients[0][1], others, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
