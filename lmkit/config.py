@@ -20,6 +20,9 @@ from lmkit.errors import UsageError, did_you_mean
 
 C = TypeVar("C")
 MAX_ORDER = 32
+MEASURING_SHARE = (
+    0.04  # of a budget, for the whole validation text at its end; where that takes more, it is not done
+)
 COUNT_OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")  # what `lmkit count` has
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 

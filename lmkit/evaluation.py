@@ -9,7 +9,6 @@ on the same tokens; bits per byte compare across tokenizers, because ``\n`` is t
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -171,16 +170,3 @@ def _exp(value: float) -> float:
         return math.exp(value)
     except OverflowError:
         return math.inf
-
-
-def seconds_to_score(model: LanguageModel, corpus: Corpus, *, tokens: int = 512) -> float:
-    """Estimate how long `perplexity` will take, from the time that some tokens take."""
-    total, spent, scored = 0, 0.0, 1
-    for ids in model.tokenizer.encode_blocks(corpus.blocks()):
-        if not total:
-            model.score_ids(ids[:tokens])  # the first call sets things up
-            began = time.perf_counter()
-            scored = len(model.score_ids(ids[:tokens])[0])
-            spent = time.perf_counter() - began
-        total += len(ids)
-    return total * spent / scored

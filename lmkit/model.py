@@ -22,6 +22,7 @@ latent state h_t = update(h_{t-1}, w_t) stands for all of them (the recurrent ne
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -32,6 +33,7 @@ from lmkit.text.tokenizer import Tokenizer
 from lmkit.version import __version__
 
 Context = Literal["line", "stream"]
+_TIMED_TOKENS = 512
 
 
 class State(Protocol):
@@ -86,6 +88,14 @@ class LanguageModel(ABC):
             logprobs[t] = self.next_logprobs(state)[0, token]
             state = self.step(state, np.array([token]))
         return logprobs, state
+
+    def seconds_per_token(self, ids: np.ndarray) -> float:
+        """Measure how long scoring takes here, on the first tokens of a text (T,)."""
+        ids = ids[:_TIMED_TOKENS]
+        self.score_ids(ids)  # the first call sets things up
+        began = time.perf_counter()
+        self.score_ids(ids)
+        return (time.perf_counter() - began) / len(ids)
 
     def score(self, lines: str | Iterable[str], state: Any | None = None) -> np.ndarray:
         """Give log p of each token (T,) of some lines, the `</s>` of each line included.

@@ -71,7 +71,7 @@ def command(
     path = Path(run.output or default_path())
 
     def say(line: str) -> None:
-        if not quiet and is_main_process():
+        if not quiet:
             click.echo(line, err=True)
 
     if quiet:

@@ -16,14 +16,16 @@ y (T, B, H) and the state after the last step come out. A long sequence in bulk 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lmkit.errors import UsageError, did_you_mean
+from lmkit.nn.activations import ACTIVATIONS
 from lmkit.nn.activations import activation as activation_named
 from lmkit.nn.mogrifier import Mogrifier
-from lmkit.nn.recurrence import Recurrence, State, require
+from lmkit.nn.recurrence import Recurrence, State
 from lmkit.nn.sru import Sru
 
 
@@ -36,11 +38,13 @@ class Mlp(Recurrence):
     (torch.Size([5, 1, 3]), ())
     """
 
-    state_size = 0
+    state_size: ClassVar[int] = 0
+    activations: ClassVar[tuple[str, ...]] = tuple(ACTIVATIONS)
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
+        phi = activation_named(activation)
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        self.phi = activation_named(activation)
+        self.phi = phi
         self.layer = nn.Linear(input_size, hidden_size)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -95,9 +99,10 @@ class Rnn(_Fused):
     (torch.Size([5, 1, 3]), True)
     """
 
+    activations: ClassVar[tuple[str, ...]] = ("relu", "tanh")
+
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        require(activation, ("relu", "tanh"), "an rnn layer")
         self.layer = nn.RNN(input_size, hidden_size, nonlinearity=activation)
         self.equations = torch.rnn_tanh_cell if activation == "tanh" else torch.rnn_relu_cell
 
@@ -113,7 +118,6 @@ class Gru(_Fused):
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        require(activation, ("tanh",), "a gru layer")
         self.layer = nn.GRU(input_size, hidden_size)
         self.equations = torch.gru_cell
 
@@ -127,11 +131,10 @@ class Lstm(_Fused):
     (torch.Size([5, 1, 3]), torch.Size([1, 3]), torch.Size([1, 3]))
     """
 
-    state_size = 2
+    state_size: ClassVar[int] = 2
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        require(activation, ("tanh",), "an lstm layer")
         self.layer = nn.LSTM(input_size, hidden_size)
         self.equations = torch.lstm_cell
 

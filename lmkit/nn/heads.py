@@ -21,6 +21,7 @@ _SCORES_AT_ONCE = {
     "cpu": 1 << 23,
     "cuda": 1 << 27,
 }  # enough rows for each reading of the table to be worth it
+_ROWS, _WORDS = 512, 512  # whose scores are in the cache while they are summed
 
 
 class Head(nn.Module):
@@ -74,6 +75,12 @@ class Head(nn.Module):
         return [(features[i : i + step], targets[i : i + step]) for i in starts]
 
 
+def _log_sum_exp(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Give log sum over the words of exp(W h + b) (n,), after features (n, E)."""
+    words = zip(torch.split(weight, _WORDS), torch.split(bias, _WORDS), strict=True)
+    return torch.stack([torch.addmm(b, features, w.t()).logsumexp(-1) for w, b in words]).logsumexp(0)
+
+
 class FullHead(Head):
     """One score for each word.
 
@@ -98,6 +105,18 @@ class FullHead(Head):
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Give the surprisal (N,) of targets (N,) after features (N, E), in nats."""
         return functional.cross_entropy(self.logits(features), targets, reduction="none")
+
+    def surprisals(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Give `loss` without gradients: log-sum-exp over some words at a time, whose scores stay in the cache."""
+        exact = torch.autocast(features.device.type, enabled=False)
+        with torch.no_grad(), exact:
+            features, bias = features.to(self.weight.dtype), self.bias.clone()
+            if self.never is not None:
+                bias[self.never] = -torch.inf
+            rows = torch.split(features, _ROWS)
+            whole = torch.cat([_log_sum_exp(some, self.weight, bias) for some in rows])
+            own = (features * self.weight[targets]).sum(-1) + bias[targets]
+            return (whole - own).clamp_min(0.0)  # rounding makes no word more than certain
 
     def prepare(self, unigram: Tensor) -> None:
         """Set the bias to the log unigram distribution (V,)."""

@@ -8,10 +8,12 @@ stand in the way of a fused kernel, so that a step costs several times that of a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from lmkit.nn.recurrence import Recurrence, State, require
+from lmkit.nn.recurrence import Recurrence, State
 
 ROUNDS = 4
 
@@ -25,11 +27,10 @@ class Mogrifier(Recurrence):
     (torch.Size([5, 1, 3]), torch.Size([1, 3]), torch.Size([1, 3]))
     """
 
-    state_size = 2
+    state_size: ClassVar[int] = 2
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        require(activation, ("tanh",), "a mogrifier layer")
         rank = max(1, min(input_size, hidden_size) // 4)
         ends = [(hidden_size, input_size), (input_size, hidden_size)] * (ROUNDS // 2)
         self.rounds = nn.ModuleList(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from lmkit.errors import UsageError
@@ -13,13 +15,20 @@ State = tuple[Tensor, ...]
 class Recurrence(nn.Module):
     """One recurrent layer: forward(x (T, B, I), state) -> (y (T, B, H), state).
 
-    `activation` names phi where the kind leaves a choice. What weight drop may drop is named `weight_hh` or begins so.
+    `activation` names phi where the kind leaves a choice: one of `activations`. What weight drop may drop is named
+    `weight_hh` or begins so.
     """
 
-    state_size = 1  # how many (B, H) tensors the memory is
+    state_size: ClassVar[int] = 1  # how many (B, H) tensors the memory is
+    activations: ClassVar[tuple[str, ...]] = ("tanh",)
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__()
+        if activation not in self.activations:
+            raise UsageError(
+                f"the cell {type(self).__name__.lower()} cannot have the activation {activation!r}; use "
+                f"{' or '.join(self.activations)} (the cell mlp takes any)"
+            )
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.activation = activation
@@ -32,12 +41,3 @@ class Recurrence(nn.Module):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
         raise NotImplementedError
-
-
-def require(activation: str, possible: tuple[str, ...], what: str) -> None:
-    """Refuse an activation that a kind of layer cannot have."""
-    if activation not in possible:
-        raise UsageError(
-            f"{what} cannot have the activation {activation!r}; use {' or '.join(possible)} "
-            "(the mlp cell takes any activation)"
-        )

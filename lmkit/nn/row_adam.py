@@ -99,10 +99,8 @@ def _move_rows(weight, mean, square, ids, gradient, rate, root, beta1, beta2):  
     one, epsilon = np.float32(1), np.float32(EPSILON)
     for i in range(len(ids)):
         w, m, v, g = weight[ids[i]], mean[ids[i]], square[ids[i]], gradient[i]
-        m[:] = (
-            beta1 * m + (one - beta1) * g
-        )  # array expressions: a division of numbers would be checked for zero,
-        v[:] = (
-            beta2 * v + (one - beta2) * g * g
-        )  # and keep the loop from using the processor's wide registers
-        w -= rate * m / (np.sqrt(v) / root + epsilon)
+        for j in range(len(w)):
+            m[j] = beta1 * m[j] + (one - beta1) * g[j]
+            v[j] = beta2 * v[j] + (one - beta2) * g[j] * g[j]
+            # not "/": it would be checked for zero, which keeps the loop from the processor's wide registers
+            w[j] -= np.divide(rate * m[j], np.divide(np.sqrt(v[j]), root) + epsilon)

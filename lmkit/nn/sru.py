@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmkit.nn.recurrence import Recurrence, State, require
+from lmkit.nn.recurrence import Recurrence, State
 from lmkit.nn.scan import scan
 
 
@@ -28,7 +28,6 @@ class Sru(Recurrence):
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        require(activation, ("tanh",), "an sru layer")
         self.layer = nn.Linear(input_size, 3 * hidden_size)
         self.skip = nn.Linear(input_size, hidden_size, bias=False) if input_size != hidden_size else None
 

@@ -1,6 +1,6 @@
 """Checkpoints: all that a training is, in a folder that is there whole or not at all.
 
-    <output>.checkpoint/step-1200/     state.json, state.safetensors, manifest.json
+    <output>.checkpoint/step-1200/     state.json, model.safetensors, manifest.json
 
 A new one is written beside the old one, which goes only when the new one is complete: whatever moment the power fails
 at, one of them can be gone on from. A training that ends well takes the folder away.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import RnnConfig, seconds
+from lmkit.config import MEASURING_SHARE, RnnConfig, seconds
 from lmkit.errors import Stopped, UsageError
 from lmkit.nn.cells import make_cell
 from lmkit.nn.devices import choose, prepare
@@ -30,8 +30,6 @@ from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS
 
-_SCORED = 512  # tokens, to learn how long measuring the whole validation text will take
-_MEASURING_SHARE = 0.04  # of the budget, left for that; where it takes more, it is not done
 # in a training that is gone on with
 _MAY_CHANGE = ("budget", "epochs", "learning_rate", "grad_clip", "device", "threads", "checkpoint")
 
@@ -73,7 +71,6 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     world = World.join(device)
-    report = report if world.rank == 0 else None
     checkpoints = None
     if checkpoint is not None and (resume or checkpoint_interval(config)):
         checkpoints = Checkpoints(checkpoint, every=checkpoint_interval(config) or math.inf)
@@ -107,9 +104,9 @@ def train(
             report=report,
             log=log,
             initial=initial,
+            checkpoints=checkpoints,
+            facts={"config": asdict(config), "texts": texts},
         )
-        trainer.checkpoints = checkpoints
-        trainer.facts = {"config": asdict(config), "texts": texts}
         if saved is not None:
             _go_on(trainer, config, *saved)
         if world.rank:  # noise of its own; the weights are drawn
@@ -160,6 +157,7 @@ def _trainer(
     report: Callable[[str], None] | None,
     log: Callable[[dict[str, Any]], None],
     initial: RnnModel | None,
+    **more: Any,
 ) -> Trainer:
     """Put a trainer together, whose clock began before, and leave time for measuring at the end."""
     assert config.batch_size is not None
@@ -175,11 +173,8 @@ def _trainer(
     )
     schedule = Schedule.of(config, reader.windows_per_epoch, began=began)
     if valid is not None:
-        model.score_ids(valid[:_SCORED])  # the first call sets things up
-        start = time.monotonic()
-        scored = len(model.score_ids(valid[:_SCORED])[0])
-        measuring = (time.monotonic() - start) * len(valid) / scored
-        schedule.budget -= measuring if measuring < _MEASURING_SHARE * schedule.budget else 0.0
+        measuring = len(valid) * model.seconds_per_token(valid)
+        schedule.budget -= measuring if measuring < MEASURING_SHARE * schedule.budget else 0.0
     trainer = Trainer(
         make_learner(model.network, ids, config, world=world),
         reader,
@@ -188,6 +183,7 @@ def _trainer(
         valid=valid,
         report=report,
         log=log,
+        **more,
     )
     if initial is not None:
         trainer.begin_from_weights()

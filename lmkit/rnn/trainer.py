@@ -108,10 +108,10 @@ class Trainer:
     def _run(self) -> None:
         begun, tokens = self.schedule.elapsed, 0
         disable = None if self.report else True
-        layout = "{l_bar}{bar}| {elapsed}{postfix}"
+        layout = "{l_bar}{bar}| {elapsed}"
         with tqdm(total=100, disable=disable, leave=False, bar_format=layout) as bar:
             bar.update(100 * self.progress())
-            while (done := self.progress()) < 1.0:
+            while self.progress() < 1.0:
                 with finished_first():
                     tokens += self._step()
                 done = self.progress()
@@ -235,8 +235,7 @@ class Trainer:
         )
 
     def _cross_entropy(self, columns: np.ndarray) -> float:
-        with self.learner.autocast:
-            return cross_entropy(self.network, columns, bptt=self.reader.bptt)
+        return cross_entropy(self.network, columns, bptt=self.reader.bptt)
 
     def _entry(self, speed: float) -> dict[str, Any]:
         clip = self.learner.clip

@@ -17,14 +17,14 @@ def part_of(ids: np.ndarray, tokens: int) -> np.ndarray:
     return columns[: max(1, tokens // columns.shape[1]) + 1]
 
 
-def cross_entropy(network: Network, columns: np.ndarray, *, bptt: int, autocast: bool = False) -> float:
+def cross_entropy(network: Network, columns: np.ndarray, *, bptt: int) -> float:
     """Give the cross-entropy (nats per token) of a network on streams (length + 1, B), without noise."""
     training = network.training
     network.eval()
     device = network.output.bias.device
     states = network.initial_state(columns.shape[1])
     total = count = 0.0
-    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+    with torch.no_grad():
         for window in windows(columns, bptt):
             features, states = network(torch.as_tensor(window.inputs, device=device), states)
             targets = torch.as_tensor(window.targets, device=device).flatten()

@@ -209,7 +209,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(UsageError, match="unknown cell 'lsmt'; did you mean 'lstm'"):
         make("lsmt")
     with pytest.raises(
-        UsageError, match="an rnn layer cannot have the activation 'sigmoid'; use relu or tanh"
+        UsageError, match="the cell rnn cannot have the activation 'sigmoid'; use relu or tanh"
     ):
         make("rnn", "sigmoid")
     for kind in ("gru", "lstm"):

@@ -281,7 +281,8 @@ def test_surprisals_are_the_loss_without_gradients(kind, monkeypatch):
     head = make(kind)
     features, targets = examples()
     expected = head.loss(features, targets).detach()
-    monkeypatch.setattr(heads, "_SCORES_AT_ONCE", {"cpu": 1})
+    for name, size in (("_SCORES_AT_ONCE", {"cpu": 1}), ("_ROWS", 2), ("_WORDS", 3)):
+        monkeypatch.setattr(heads, name, size)
     surprisals = head.surprisals(features.requires_grad_(), targets)
     assert not surprisals.requires_grad
     torch.testing.assert_close(surprisals, expected)

@@ -15,10 +15,6 @@ import lmkit
 from lmkit.errors import UsageError
 from lmkit.rnn.distributed import World
 
-TEXT = "".join(
-    f"the {a} {b} the {c} .\n" for a in "abcdefgh" for b in ("saw", "met", "ate") for c in "stuvwxyz"
-)
-
 
 def free_port() -> int:
     with socket.socket() as one:
@@ -66,23 +62,14 @@ def train(folder: Path, name: str, *flags: str, processes: int) -> lmkit.RnnMode
     return model
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distributed")
-    lines = TEXT.splitlines(keepends=True)
-    (folder / "train.txt").write_text("".join(lines[:160]))
-    (folder / "valid.txt").write_text("".join(lines[160:]))
-    return folder
-
-
 @pytest.mark.parametrize("flags", [(), ("--head=sampled", "--samples=20")], ids=["full", "sampled"])
-def test_two_processes_agree_with_one(folder: Path, flags: tuple[str, ...]) -> None:
+def test_two_processes_agree_with_one(texts: Path, flags: tuple[str, ...]) -> None:
     name = flags[0][-4:] if flags else "full"
-    one = train(folder, f"one-{name}", *flags, processes=1)
-    two = train(folder, f"two-{name}", *flags, processes=2)
+    one = train(texts, f"one-{name}", *flags, processes=1)
+    two = train(texts, f"two-{name}", *flags, processes=2)
     for key, array in one.arrays().items():
         np.testing.assert_allclose(two.arrays()[key], array, atol=2e-4, err_msg=key)
-    text = (folder / "valid.txt").read_text()
+    text = (texts / "valid.txt").read_text()
     assert lmkit.perplexity(two, text).perplexity == pytest.approx(
         lmkit.perplexity(one, text).perplexity, rel=1e-4
     )
