@@ -131,7 +131,9 @@ class RnnConfig:
     samples: int = option(2048, "words that a sampled output layer is trained on in a step", low=2)
     tie_weights: bool = option(True, "use the embedding as the output layer")
     regularize: float | None = option(
-        None, "one dial for all noise in training: 0 is none, 1 what suits ten passes over a text", low=0.0
+        None,
+        "one dial for all noise in training, which grows up to it: 0 is none, 1 suits ten passes",
+        low=0.0,
     )
     dropout: float | None = option(
         None, "share of units silenced: input, between layers, output", low=0.0, high=0.95

@@ -3,7 +3,6 @@
     python scripts/bench_rnn.py speed                                  # cells, heads, single steps; CPU or GPU
     python scripts/bench_rnn.py baseline --train T --valid V           # against a plain PyTorch language model
     python scripts/bench_rnn.py budgets --train T --valid V --test T   # test perplexity after 10, 30 and 60 minutes
-    python scripts/bench_rnn.py pieces --train T --valid V --budget 5m # what each piece buys, at equal time
     python scripts/bench_rnn.py kill --train T --valid V               # ten kills, and the weights of a quiet run
     python scripts/bench_rnn.py seeds --train T --valid V              # ten seeds of a short training
 
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import random
 import signal
@@ -43,35 +41,6 @@ from lmkit.rnn.network import Network
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "wikitext-2"
 BUDGETS = ("10m", "30m", "60m")
-PIECES: dict[str, dict[str, Any]] = {
-    "as it is by default": {},
-    "head: full softmax": {"head": "full"},
-    "head: adaptive softmax": {"head": "adaptive"},
-    "head: half as many samples": {"samples": 1024},
-    "cell: gru": {"cell": "gru"},
-    "cell: rnn": {"cell": "rnn"},
-    "cell: sru": {"cell": "sru", "num_layers": 4},
-    "cell: mogrifier": {"cell": "mogrifier"},
-    "one layer": {"num_layers": 1},
-    "not tied": {"tie_weights": False},
-    "no noise": {"regularize": 0.0},
-    "noise: half": {"regularize": 0.4},
-    "noise: more": {"regularize": 1.2},
-    "weight drop 0.3": {"weight_drop": 0.3},
-    "embedding dropout 0.1": {"embedding_dropout": 0.1},
-    "AR 2, TAR 1": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
-    "no weight decay": {"weight_decay": 0.0},
-    "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd"},
-    "average: EMA": {"averaging": "ema"},
-    "windows of varied length": {"vary_bptt": True},
-    "windows of 35": {"bptt": 35},
-    "batch of 16": {"batch_size": 16},
-    "batch of 64": {"batch_size": 64},
-    "rate: half": {"learning_rate": 2e-3},
-    "rate: double": {"learning_rate": 8e-3},
-    "no clipping": {"grad_clip": 0.0},
-    "float32": {"precision": "float32"},
-}
 
 
 def main() -> None:
@@ -82,7 +51,6 @@ def main() -> None:
         "speed": speed,
         "baseline": baseline,
         "budgets": budgets,
-        "pieces": pieces,
         "kill": kill,
         "seeds": seeds,
     }
@@ -90,9 +58,7 @@ def main() -> None:
     for name in ("train", "valid", "test"):
         parser.add_argument(f"--{name}", type=Path, default=DATA / f"{name}.txt")
     parser.add_argument("--tokenizer", default="auto")
-    parser.add_argument("--budget", default="5m", help="of each training of `pieces`")
     parser.add_argument("--budgets", default=",".join(BUDGETS), help="of `budgets`")
-    parser.add_argument("--only", default="", help="pieces whose name holds this")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     parts[options.part](options)
@@ -122,27 +88,6 @@ def budgets(options: argparse.Namespace) -> None:
             f"| {budget} | {seconds:.0f} | {size} | {lmkit.perplexity(model, options.test).perplexity:.2f} |",
             flush=True,
         )
-
-
-def pieces(options: argparse.Namespace) -> None:
-    """Train with one thing changed at a time, the size fixed to that of the first, each for the same time."""
-    print(
-        f"| {options.budget} each | test perplexity | tokens/s | passes |\n|---|---|---|---|",
-        flush=True,
-    )
-    for name, change in PIECES.items():
-        if options.only not in name:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            output = Path(folder) / "model"
-            model, _ = trained(options, budget=options.budget, output=output, patience=0, **change)
-            points = [
-                line for line in (output / "metrics.jsonl").read_text().splitlines() if '"epoch"' in line
-            ]
-        entries = [json.loads(point) for point in points]
-        rate = statistics.median(entry["tokens_per_second"] for entry in entries)
-        found = lmkit.perplexity(model, options.test).perplexity
-        print(f"| {name} | {found:.2f} | {rate:,.0f} | {entries[-1]['epoch']:.2f} |", flush=True)
 
 
 class Plain(nn.Module):

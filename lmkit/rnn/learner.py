@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ class Learner:
     """A network, its optimiser, and the hidden states that one window leaves to the next.
 
     Attributes:
+        regularization: gives the noise at a share of the training.
         states: of the streams of this process; None before the first window.
         scale: what every learning rate is multiplied by, besides the schedule.
     """
@@ -51,7 +52,7 @@ class Learner:
         weight_decay: float,
         grad_clip: float,
         max_norm: float = 0.0,
-        regularization: Regularization,
+        regularization: Callable[[float], Regularization],
         sampled: SampledSoftmax | None = None,
         autocast: bool = False,
         accumulate: int = 1,
@@ -79,13 +80,14 @@ class Learner:
             sparse=network.tables() if sampled else (),
         )
 
-    def step(self, window: Window, *, number: int, rate: float) -> Step:
+    def step(self, window: Window, *, number: int, rate: float, progress: float) -> Step:
         """Follow the gradient of one window at a share `rate` of the peak learning rate.
 
         Args:
             window: All streams; this process reads its share of them.
             number: Of the step; the candidates of a sampled softmax are drawn by it.
             rate: What the schedule says.
+            progress: How much of the training is over, by which the noise grows.
 
         Raises:
             ResourceError: the device has too little memory.
@@ -96,9 +98,11 @@ class Learner:
         if window.first or self.states is None:
             self.states = self.network.initial_state(inputs.shape[1])
         self.network.train()
+        rates = self.regularization(progress)
+        self.network.regularize(rates)
         self.optimizers.zero_grad()
         try:
-            loss, after = self._backward(inputs, targets, self.states, number)
+            loss, after = self._backward(inputs, targets, self.states, number, rates)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise self._out_of_memory(window, error) from None
         parameters = [p for p in self.network.parameters() if p.grad is not None]
@@ -138,7 +142,9 @@ class Learner:
                 for depth, layer in enumerate(self.network.initial_state(1))
             )
 
-    def _backward(self, inputs: Tensor, targets: Tensor, states: States, number: int) -> tuple[float, States]:
+    def _backward(
+        self, inputs: Tensor, targets: Tensor, states: States, number: int, rates: Regularization
+    ) -> tuple[float, States]:
         """Add up the gradients of the mean loss, some streams at a time; give the loss and the states after."""
         candidates = None
         if self.sampled is not None:
@@ -159,7 +165,7 @@ class Learner:
                     mean, gradient = self.sampled.backward(head, rows, named, candidates, share=share)
                 else:
                     mean, gradient = head.backward(rows, named, share=share)
-                penalty = self.regularization.penalty(features, hidden)
+                penalty = rates.penalty(features, hidden)
             loss += mean
             roots, gradients = [rows], [gradient]
             if penalty is not None:

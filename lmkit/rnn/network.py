@@ -74,6 +74,12 @@ class Network(nn.Module):
         initialize(self, scheme)
         self.output.prepare(unigram)
 
+    def regularize(self, rates: Regularization) -> None:
+        """Set the noise of the steps that come."""
+        self.embedding_dropout.rate, self.input_dropout.rate = rates.embedding, rates.input
+        self.stack.dropout.rate, self.stack.weight_drop = rates.hidden, rates.weight
+        self.output_dropout.rate = rates.output
+
     def tables(self) -> list[nn.Parameter]:
         """Give what has a row or a number for each word: embedding and head, once where they are tied."""
         named = dict(self.named_parameters())  # each once

@@ -131,10 +131,11 @@ class Trainer:
     def _step(self) -> int:
         """Read a window and follow its gradient; give its tokens."""
         window = next(self.reader)
-        rate = warmup_cosine(self.world.first(self.schedule.middle_of_step))
+        progress = self.world.first(self.schedule.middle_of_step)
+        rate = warmup_cosine(progress)
         if self.config.vary_bptt:
             rate *= len(window.inputs) / self.reader.bptt  # a short window says less
-        step = self.learner.step(window, number=self.schedule.step, rate=rate)
+        step = self.learner.step(window, number=self.schedule.step, rate=rate, progress=progress)
         self.schedule.advance()
         self.steps.append(step)
         self.bad_steps = 0 if step.finite else self.bad_steps + 1

@@ -10,6 +10,8 @@ import torch
 
 from lmkit.config import RnnConfig
 from lmkit.rnn import plan
+from lmkit.rnn.batches import Reader
+from lmkit.rnn.network import Network
 from lmkit.rnn.plan import (
     SIZES,
     dial,
@@ -117,6 +119,26 @@ def test_single_rates_go_before_the_dial() -> None:
     assert (some.weight, some.temporal, some.embedding) == (0.5, 1.0, 0.0)
 
 
+def test_the_noise_of_the_dial_grows_and_single_rates_stay() -> None:
+    config = RnnConfig(regularize=1.0, weight_drop=0.5)
+    begin, middle, end = (regularization(config, progress) for progress in (0.0, 0.5, 1.0))
+    assert (begin.input, begin.weight) == (0.0, 0.5)
+    assert middle.input == pytest.approx(end.input / 2)
+    assert (middle.weight, end) == (0.5, regularization(config))
+
+
+def test_a_step_is_taken_under_the_noise_of_its_time() -> None:
+    config, _ = settled(vocab_size=300, epochs=1, hidden_size=9, batch_size=6, bptt=5, regularize=1.0)
+    network = Network(vocab_size=300, **network_settings(config))
+    learner = make_learner(network, np.minimum(IDS, 299), config)
+    reader = Reader(np.minimum(IDS, 299), vocab_size=300, batch_size=6, bptt=5)
+    for progress in (0.0, 0.5):
+        learner.step(next(reader), number=0, rate=0.0, progress=progress)
+        rates = regularization(config, progress)
+        assert (network.input_dropout.rate, network.output_dropout.rate) == (rates.input, rates.output)
+        assert (network.stack.dropout.rate, network.stack.weight_drop) == (rates.hidden, rates.weight)
+
+
 def test_a_trial_leaves_no_trace_in_what_is_drawn() -> None:
     torch.manual_seed(3)
     expected = torch.rand(3)
@@ -133,9 +155,6 @@ def test_the_precision_is_one_that_can_be_used() -> None:
 
 @pytest.mark.parametrize("head", ["full", "sampled", "adaptive"])
 def test_parts_of_a_batch_add_up_to_its_gradient(head: str) -> None:
-    from lmkit.rnn.batches import Reader
-    from lmkit.rnn.network import Network
-
     gradients = []
     for accumulate in (1, 2, 3):
         config, _ = settled(
@@ -156,8 +175,8 @@ def test_parts_of_a_batch_add_up_to_its_gradient(head: str) -> None:
         ids = np.minimum(IDS, 299)
         learner = make_learner(network, ids, config)
         reader = Reader(ids, vocab_size=300, batch_size=6, bptt=5)
-        learner.step(next(reader), number=0, rate=0.0)
-        step = learner.step(next(reader), number=1, rate=0.0)  # from a state that is not zero
+        learner.step(next(reader), number=0, rate=0.0, progress=1.0)
+        step = learner.step(next(reader), number=1, rate=0.0, progress=1.0)  # from a state that is not zero
         grads = [p.grad for p in network.parameters()]
         gradients.append((step, [g.to_dense() if g.is_sparse else g for g in grads if g is not None]))
     for step, others in gradients[1:]:

@@ -1,0 +1,108 @@
+"""What each piece of the recurrent engine buys: one thing changed at a time, each trained for the same time.
+
+    python scripts/ablation.py --train T --valid V --test T --budget 5m
+    python scripts/ablation.py --train T --valid V --test T --budget 2m --tokenizer char --only "as it,cell,noise"
+
+Without --train the texts are those of WikiText-2 in ../shared/data, if they are there. Machines are noisy: a difference
+of one per cent says nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import lmkit
+from lmkit.nn.optim import warmup_cosine
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "wikitext-2"
+PIECES: dict[str, dict[str, Any]] = {
+    "as it is by default": {},
+    "head: full softmax": {"head": "full"},
+    "head: adaptive softmax": {"head": "adaptive"},
+    "head: half as many samples": {"samples": 1024},
+    "head: twice as many samples": {"samples": 4096},
+    "head: not tied": {"tie_weights": False},
+    "cell: gru": {"cell": "gru"},
+    "cell: rnn": {"cell": "rnn"},
+    "cell: sru, four layers": {"cell": "sru", "num_layers": 4},
+    "cell: mogrifier": {"cell": "mogrifier"},
+    "layers: one": {"num_layers": 1},
+    "layers: three": {"num_layers": 3},
+    "noise: none": {"regularize": 0.0},
+    "noise: 0.5": {"regularize": 0.5},
+    "noise: 1": {"regularize": 1.0},
+    "noise: 1.5": {"regularize": 1.5},
+    "noise: dropout 0.1 from the beginning": {"dropout": 0.1},
+    "noise: dropout 0.2 from the beginning": {"dropout": 0.2},
+    "noise: embedding dropout 0.1": {"embedding_dropout": 0.1},
+    "noise: weight drop 0.3": {"weight_drop": 0.3},
+    "noise: AR 2, TAR 1": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
+    "noise: no weight decay": {"weight_decay": 0.0},
+    "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd"},
+    "optimiser: half the rate": {"learning_rate": 2e-3},
+    "optimiser: twice the rate": {"learning_rate": 8e-3},
+    "optimiser: no clipping": {"grad_clip": 0.0},
+    "schedule: a constant rate": {"schedule": lambda progress: 1.0},
+    "schedule: a straight line": {"schedule": lambda progress: min(progress / 0.03, (1 - progress) / 0.97)},
+    "schedule: a constant rate, EMA": {"schedule": lambda progress: 1.0, "averaging": "ema"},
+    "averaging: EMA": {"averaging": "ema"},
+    "windows: of varied length": {"vary_bptt": True},
+    "windows: half as long": {"bptt": 35},
+    "windows: 16 streams": {"batch_size": 16},
+    "windows: 64 streams": {"batch_size": 64},
+    "precision: float32": {"precision": "float32"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("train", "valid", "test"):
+        parser.add_argument(f"--{name}", type=Path, default=DATA / f"{name}.txt")
+    parser.add_argument("--tokenizer", default="auto")
+    parser.add_argument("--budget", default="5m", help="of each training")
+    parser.add_argument("--only", default="", help="pieces whose name holds one of these, between commas")
+    parser.add_argument("--units", type=int, help="per layer; those of the first training if not given")
+    options = parser.parse_args()
+    print(f"| {options.budget} each | test perplexity | tokens/s | passes |\n|---|---|---|---|", flush=True)
+    for name, change in PIECES.items():
+        if any(part in name for part in options.only.split(",")):
+            found, points = measured(options, **change)
+            rate = statistics.median(point["tokens_per_second"] for point in points)
+            print(f"| {name} | {found:.2f} | {rate:,.0f} | {points[-1]['epoch']:.2f} |", flush=True)
+
+
+def measured(
+    options: argparse.Namespace, *, schedule: Any = warmup_cosine, **change: Any
+) -> tuple[float, list[dict[str, Any]]]:
+    """Train with a change; give the perplexity of the test text, and the learning curve."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch("lmkit.rnn.trainer.warmup_cosine", schedule),
+    ):
+        model = lmkit.train(
+            options.train,
+            valid=options.valid,
+            backend="rnn",
+            tokenizer=options.tokenizer,
+            budget=options.budget,
+            hidden_size=options.units,
+            output=Path(folder) / "model",
+            patience=0,
+            **change,
+        )
+        lines = (Path(folder) / "model" / "metrics.jsonl").read_text().splitlines()
+    options.units = options.units or int(model.protocol()["size"].split("x")[1])
+    points = [json.loads(line) for line in lines]
+    return lmkit.perplexity(model, options.test).perplexity, [p for p in points if "epoch" in p]
+
+
+if __name__ == "__main__":
+    main()
