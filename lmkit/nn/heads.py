@@ -17,10 +17,8 @@ from torch.nn import functional
 
 from lmkit.errors import UsageError, did_you_mean
 
-_SCORES_AT_ONCE = {
-    "cpu": 1 << 23,
-    "cuda": 1 << 27,
-}  # enough rows for each reading of the table to be worth it
+# enough rows for each reading of the table to be worth it
+_SCORES_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 27}
 _ROWS, _WORDS = 512, 512  # whose scores are in the cache while they are summed
 
 
@@ -93,10 +91,13 @@ class FullHead(Head):
 
     def logits(self, features: Tensor) -> Tensor:
         """Give unnormalised log-probabilities (..., V): W h + b."""
-        logits = functional.linear(features, self.weight).to(self.bias.dtype) + self.bias
-        if self.never is not None:
-            logits[..., self.never] = -torch.inf
-        return logits
+        return functional.linear(features, self.weight).to(self.bias.dtype) + self.possible_bias()
+
+    def possible_bias(self) -> Tensor:
+        """Give b (V,), minus infinity for the word that never comes."""
+        if self.never is None:
+            return self.bias
+        return self.bias.index_fill(0, torch.tensor([self.never], device=self.bias.device), -torch.inf)
 
     def logprobs(self, features: Tensor) -> Tensor:
         """Give log p of every word (..., V), in nats, after features (..., E)."""
@@ -110,9 +111,7 @@ class FullHead(Head):
         """Give `loss` without gradients: log-sum-exp over some words at a time, whose scores stay in the cache."""
         exact = torch.autocast(features.device.type, enabled=False)
         with torch.no_grad(), exact:
-            features, bias = features.to(self.weight.dtype), self.bias.clone()
-            if self.never is not None:
-                bias[self.never] = -torch.inf
+            features, bias = features.to(self.weight.dtype), self.possible_bias()
             rows = torch.split(features, _ROWS)
             whole = torch.cat([_log_sum_exp(some, self.weight, bias) for some in rows])
             own = (features * self.weight[targets]).sum(-1) + bias[targets]

@@ -74,9 +74,7 @@ class SampledSoftmax:
             0, candidates, torch.arange(count, device=candidates.device)
         )
         log_inclusion = self.log_inclusion.to(head.bias.device)
-        raised = head.bias - log_inclusion
-        if head.never is not None:
-            raised[head.never] = -torch.inf
+        raised = head.possible_bias() - log_inclusion
         table, bias = head.weight[candidates], raised[candidates]
         other = (column[targets] == count).nonzero()[:, 0]  # tokens whose target is no candidate
         other_table = head.weight[targets[other]]  # (M, E)
