@@ -56,6 +56,20 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     return norm
 
 
+def scale_gradients(parameters: Iterable[Tensor], factor: float) -> None:
+    """Multiply the gradients in place, sparse ones too; parameters without one are passed over.
+
+    >>> w = torch.zeros(1, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0])
+    >>> scale_gradients([w], 2.0)
+    >>> w.grad
+    tensor([6.])
+    """
+    for parameter in parameters:
+        if parameter.grad is not None:
+            _dense_part(parameter).mul_(factor)
+
+
 def project(module: torch.nn.Module, max_norm: float) -> None:
     """Bring every matrix of a module back to the ball of Frobenius norm `max_norm`, in place: weight decay's hard form.
 

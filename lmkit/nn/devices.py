@@ -45,6 +45,8 @@ def choose(name: str = "auto") -> torch.device:
 def prepare(device: torch.device) -> None:
     """Set what matters for the whole process on that device; call it before the first arithmetic.
 
+    On a GPU, float32 means float32: torch lets recurrent layers round to tf32 unless it is told not to.
+
     On a CPU, numbers below 1e-38 become 0: a softmax over badly scaled logits makes many of them, and the
     processor handles each by a slow path (791 ms against 67 ms for one cross-entropy of logits of standard
     deviation 16). torch's worker threads take the setting over from the thread that starts them: a call after
@@ -58,3 +60,5 @@ def prepare(device: torch.device) -> None:
     """
     if device.type == "cpu":
         torch.set_flush_denormal(True)
+    elif device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

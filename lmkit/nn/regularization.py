@@ -63,6 +63,10 @@ def drop_weights(cell: nn.Module, rate: float) -> dict[str, Tensor]:
     """
     return {
         name: weight * bernoulli_mask(weight.shape, rate, like=weight)
-        for name, weight in cell.named_parameters()
-        if "weight_hh" in name
+        for name, weight in recurrent_weights(cell).items()
     }
+
+
+def recurrent_weights(cell: nn.Module) -> dict[str, nn.Parameter]:
+    """Give the matrices that lead from one step's state to the next, by name; an element-wise cell has none."""
+    return {name: weight for name, weight in cell.named_parameters() if "weight_hh" in name}

@@ -11,7 +11,7 @@ from lmkit.errors import UsageError
 from lmkit.nn.cells import make_cell
 from lmkit.nn.dropout import LockedDropout
 from lmkit.nn.recurrence import State
-from lmkit.nn.regularization import drop_weights
+from lmkit.nn.regularization import drop_weights, recurrent_weights
 
 
 class RecurrentStack(nn.Module):
@@ -50,12 +50,23 @@ class RecurrentStack(nn.Module):
             make_cell(kind, input_size=before, hidden_size=after, activation=activation)
             for before, after in pairwise(sizes)
         )
-        if weight_drop and not drop_weights(self.cells[0], weight_drop):
-            raise UsageError(f"an {kind} layer has no recurrent weights to drop; leave the weight drop out")
-        self.dropout = LockedDropout(rate=dropout)
-        self.weight_drop = weight_drop
+        self.kind = kind
         self.residual = residual
         self.output_size = sizes[-1]
+        self.dropout = LockedDropout(rate=0.0)
+        self.regularize(dropout=dropout, weight_drop=weight_drop)
+
+    def regularize(self, *, dropout: float, weight_drop: float) -> None:
+        """Set the noise of the sequences that come.
+
+        Raises:
+            UsageError: the cells have no recurrent weights to drop.
+        """
+        if weight_drop and not recurrent_weights(self.cells[0]):
+            raise UsageError(
+                f"an {self.kind} layer has no recurrent weights to drop; leave the weight drop out"
+            )
+        self.dropout.rate, self.weight_drop = dropout, weight_drop
 
     def initial_state(self, batch: int) -> tuple[State, ...]:
         """Zeros for each layer: a state of (B, H) tensors."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from lmkit.errors import ResourceError
 from lmkit.nn.clip import clip_grad_norm, project
 from lmkit.nn.heads import FullHead
 from lmkit.nn.optim import make_optimizers
+from lmkit.nn.precision import Precision
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.batches import Window
@@ -23,10 +24,15 @@ from lmkit.rnn.network import Network, States
 
 @dataclass(frozen=True)
 class Step:
-    """What came of a step: loss (nats per token), norm of the gradient before clipping, and whether both are finite."""
+    """What came of a step: loss (nats per token), norm of the gradient before clipping, and whether both are finite.
+
+    Attributes:
+        overflowed: only because a float16 could not hold them; the next step is scaled by less.
+    """
 
     loss: float
     norm: float
+    overflowed: bool = False
 
     @property
     def finite(self) -> bool:
@@ -54,7 +60,7 @@ class Learner:
         max_norm: float = 0.0,
         regularization: Callable[[float], Regularization],
         sampled: SampledSoftmax | None = None,
-        autocast: bool = False,
+        precision: str = "float32",
         accumulate: int = 1,
         seed: int = 0,
         world: World | None = None,
@@ -65,7 +71,7 @@ class Learner:
         self.max_norm = max_norm
         self.regularization = regularization
         self.sampled = sampled
-        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=autocast)
+        self.precision = Precision(precision, self.device)
         self.accumulate = accumulate
         self.seed = seed
         self.world = world or World()
@@ -102,12 +108,15 @@ class Learner:
         self.network.regularize(rates)
         self.optimizers.zero_grad()
         try:
-            loss, after = self._backward(inputs, targets, self.states, number, rates)
+            with self.precision.step():
+                loss, after = self._backward(inputs, targets, self.states, number, rates)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise self._out_of_memory(window, error) from None
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         self.world.average_gradients(parameters)
+        self.precision.unscale(parameters)
         step = Step(self.world.mean(loss), clip_grad_norm(parameters, self.clip))
+        step = replace(step, overflowed=self.precision.adapt(finite=step.finite))
         if step.finite:
             self.optimizers.step(self.scale * rate)
             if self.max_norm:
@@ -153,8 +162,8 @@ class Learner:
         width = math.ceil(inputs.shape[1] / self.accumulate)
         for begin in range(0, inputs.shape[1], width):
             part = slice(begin, begin + width)
-            share = targets[:, part].numel() / targets.numel()
-            with self.autocast:
+            share = self.precision.scale * targets[:, part].numel() / targets.numel()
+            with self.precision.forwards():
                 hidden, left = self.network.read(
                     inputs[:, part], tuple(tuple(tensor[part] for tensor in state) for state in states)
                 )
@@ -166,7 +175,7 @@ class Learner:
                 else:
                     mean, gradient = head.backward(rows, named, share=share)
                 penalty = rates.penalty(features, hidden)
-            loss += mean
+            loss += mean / self.precision.scale
             roots, gradients = [rows], [gradient]
             if penalty is not None:
                 roots, gradients = [rows, penalty], [gradient, torch.full_like(penalty, share)]

@@ -19,14 +19,13 @@ from lmkit.nn.stack import RecurrentStack
 from lmkit.text.vocabulary import BOS
 
 States = tuple[State, ...]
-_NONE = Regularization()
 
 
 class Network(nn.Module):
     """Token ids (T, B) and a state in, features (T, B, E) and a state out; `output` turns features into words.
 
-    `regularization` is noise in training and changes nothing afterwards. `sparse` asks for gradients of the embedding's
-    rows that were looked up alone.
+    `regularize` says how much noise there is in training; it changes nothing afterwards. `sparse` asks for gradients of
+    the embedding's rows that were looked up alone.
 
     >>> import torch
     >>> network = Network(vocab_size=9, cell="lstm", num_layers=2, hidden_size=4, embedding_size=3)
@@ -46,25 +45,22 @@ class Network(nn.Module):
         activation: str = "tanh",
         head: str = "full",
         tie_weights: bool = True,
-        regularization: Regularization = _NONE,
     ) -> None:
         super().__init__()
         self.sparse = False
         self.embedding = nn.Embedding(vocab_size, embedding_size)
-        self.embedding_dropout = EmbeddingDropout(rate=regularization.embedding)
-        self.input_dropout = LockedDropout(rate=regularization.input)
+        self.embedding_dropout = EmbeddingDropout(rate=0.0)
+        self.input_dropout = LockedDropout(rate=0.0)
         self.stack = RecurrentStack(
             kind=cell,
             input_size=embedding_size,
             hidden_size=hidden_size,
             output_size=embedding_size if tie_weights else hidden_size,
             num_layers=num_layers,
-            dropout=regularization.hidden,
-            weight_drop=regularization.weight,
             residual=True,
             activation=activation,
         )
-        self.output_dropout = LockedDropout(rate=regularization.output)
+        self.output_dropout = LockedDropout(rate=0.0)
         self.output = make_head(head, vocab_size=vocab_size, input_size=self.stack.output_size, never=BOS)
         if tie_weights:
             self.output.weight = self.embedding.weight  # type: ignore[assignment]
@@ -77,7 +73,7 @@ class Network(nn.Module):
     def regularize(self, rates: Regularization) -> None:
         """Set the noise of the steps that come."""
         self.embedding_dropout.rate, self.input_dropout.rate = rates.embedding, rates.input
-        self.stack.dropout.rate, self.stack.weight_drop = rates.hidden, rates.weight
+        self.stack.regularize(dropout=rates.hidden, weight_drop=rates.weight)
         self.output_dropout.rate = rates.output
 
     def tables(self) -> list[nn.Parameter]:

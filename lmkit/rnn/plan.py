@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from lmkit.config import RnnConfig, seconds
+from lmkit.nn.precision import fastest
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.batches import Reader
@@ -60,7 +61,7 @@ def settle(
     rate = config.learning_rate
     if rate is None:
         rate = 20.0 if config.optimizer == "sgd" else 4e-3
-    precision = faster_precision(device) if config.precision == "auto" else config.precision
+    precision = fastest(device) if config.precision == "auto" else config.precision
     config = replace(
         config, bptt=bptt, batch_size=batch_size, head=head, learning_rate=rate, precision=precision
     )
@@ -186,7 +187,7 @@ def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: A
         max_norm=config.max_norm,
         regularization=partial(regularization, config),
         sampled=sampled,
-        autocast=config.precision == "bfloat16",
+        precision=config.precision,
         accumulate=config.accumulate,
         seed=config.seed,
         **more,
@@ -194,28 +195,7 @@ def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: A
 
 
 def network_settings(config: RnnConfig) -> dict[str, Any]:
-    """Give the arguments of `Network` that a settled config says, but the vocabulary."""
-    return {**model_settings(config), "regularization": regularization(config)}
-
-
-def model_settings(config: RnnConfig) -> dict[str, Any]:
-    """Give those of them that a trained model keeps."""
+    """Give the arguments of `Network` that a settled config says, but the vocabulary; a trained model keeps them."""
     names = ("cell", "num_layers", "hidden_size", "embedding_size", "activation", "tie_weights")
     head = "adaptive" if config.head == "adaptive" else "full"
     return {**{name: getattr(config, name) for name in names}, "head": head}
-
-
-def faster_precision(device: torch.device) -> str:
-    """Measure whether bfloat16 multiplies matrices faster here: not every processor that can does."""
-    if device.type not in ("cpu", "cuda"):
-        return "float32"
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = (torch.ones(shape, device=device, dtype=dtype) for shape in ((2048, 512), (512, 2048)))
-        times = []
-        for _ in range(6):
-            start = time.perf_counter()
-            torch.mm(a, b)[0, 0].item()
-            times.append(time.perf_counter() - start)
-        best[dtype] = min(times[1:])
-    return "bfloat16" if 1.3 * best[torch.bfloat16] < best[torch.float32] else "float32"

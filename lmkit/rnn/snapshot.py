@@ -34,6 +34,7 @@ def take(trainer: Trainer) -> Snapshot:
         "schedule": trainer.schedule.state(),
         "reader": [trainer.reader.epoch, trainer.reader.window],
         "scale": trainer.learner.scale,
+        "precision": [trainer.learner.precision.scale, trainer.learner.precision.steady],
         "averaged": None if trainer.average is None else trainer.average.count,
         "part_tokens": trainer.part_tokens,
         "best": None if math.isinf(trainer.best) else trainer.best,
@@ -64,6 +65,7 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.schedule.restore(facts["schedule"])
     trainer.reader.seek(*facts["reader"])
     trainer.learner.scale = facts["scale"]
+    trainer.learner.precision.scale, trainer.learner.precision.steady = facts["precision"]
     trainer.part_tokens = facts["part_tokens"]
     trainer.part = None
     if trainer.valid is not None and trainer.part_tokens:
@@ -71,7 +73,8 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.best = math.inf if facts["best"] is None else facts["best"]
     trainer.waited, trainer.cooling = facts["waited"], facts["cooling"]
     trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
-    trainer.steps = [Step(*(math.nan if x is None else x for x in step)) for step in facts["steps"]]
+    steps = ([math.nan if x is None else x for x in step] for step in facts["steps"])
+    trainer.steps = [Step(loss, norm) for loss, norm in steps]
 
 
 def _number(value: float) -> float | None:

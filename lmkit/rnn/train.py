@@ -15,15 +15,16 @@ import torch
 
 from lmkit.config import MEASURING_SHARE, RnnConfig, seconds
 from lmkit.errors import Stopped, UsageError
-from lmkit.nn.cells import make_cell
 from lmkit.nn.devices import choose, prepare
+from lmkit.nn.precision import Precision
+from lmkit.nn.stack import RecurrentStack
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
-from lmkit.rnn.plan import make_learner, model_settings, network_settings, settle
+from lmkit.rnn.plan import make_learner, network_settings, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.trainer import Trainer
 from lmkit.seeds import check_seed
@@ -85,8 +86,8 @@ def train(
             config = settle(config, ids, vocab_size, device=device, report=report)
             config = RnnConfig(**world.agree(asdict(config)))
         torch.manual_seed(check_seed(config.seed))
-        settings = model_settings(config)
-        network = Network(vocab_size=vocab_size, **network_settings(config))
+        settings = network_settings(config)
+        network = Network(vocab_size=vocab_size, **settings)
         network.initialize(config.init, unigram(ids, vocab_size))
         if initial is not None:
             take_over(network, initial, ids, seed=config.seed)
@@ -124,14 +125,22 @@ def check(config: RnnConfig) -> None:
     """Refuse options that cannot be, before any work is done.
 
     Raises:
-        UsageError: a span of time, an activation or a device that is none.
+        UsageError: a span of time, an activation, a device or a precision that is none there, or no weights to drop.
         ResourceError: the device is not there.
     """
-    choose(config.device)
+    device = choose(config.device)
+    if config.precision != "auto":
+        Precision(config.precision, device)
     if config.budget is not None:
         seconds(config.budget)
     checkpoint_interval(config)
-    make_cell(config.cell, input_size=1, hidden_size=1, activation=config.activation)
+    RecurrentStack(
+        kind=config.cell,
+        input_size=1,
+        hidden_size=1,
+        activation=config.activation,
+        weight_drop=config.weight_drop or 0.0,
+    )
 
 
 def checkpoint_interval(config: RnnConfig) -> float:

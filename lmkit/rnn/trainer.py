@@ -138,7 +138,7 @@ class Trainer:
         step = self.learner.step(window, number=self.schedule.step, rate=rate, progress=progress)
         self.schedule.advance()
         self.steps.append(step)
-        self.bad_steps = 0 if step.finite else self.bad_steps + 1
+        self.bad_steps = 0 if step.finite or step.overflowed else self.bad_steps + 1
         if self.bad_steps >= _BAD_STEPS:
             self._rescue(f"the loss has not been finite for {_BAD_STEPS} steps")
         elif self.config.averaging == "ema" and self.schedule.progress > _AVERAGED_FROM:

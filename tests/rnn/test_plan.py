@@ -10,14 +10,9 @@ import torch
 
 from lmkit.config import RnnConfig
 from lmkit.rnn import plan
-from lmkit.rnn.batches import Reader
-from lmkit.rnn.network import Network
 from lmkit.rnn.plan import (
     SIZES,
     dial,
-    faster_precision,
-    make_learner,
-    network_settings,
     regularization,
     settle,
 )
@@ -127,18 +122,6 @@ def test_the_noise_of_the_dial_grows_and_single_rates_stay() -> None:
     assert (middle.weight, end) == (0.5, regularization(config))
 
 
-def test_a_step_is_taken_under_the_noise_of_its_time() -> None:
-    config, _ = settled(vocab_size=300, epochs=1, hidden_size=9, batch_size=6, bptt=5, regularize=1.0)
-    network = Network(vocab_size=300, **network_settings(config))
-    learner = make_learner(network, np.minimum(IDS, 299), config)
-    reader = Reader(np.minimum(IDS, 299), vocab_size=300, batch_size=6, bptt=5)
-    for progress in (0.0, 0.5):
-        learner.step(next(reader), number=0, rate=0.0, progress=progress)
-        rates = regularization(config, progress)
-        assert (network.input_dropout.rate, network.output_dropout.rate) == (rates.input, rates.output)
-        assert (network.stack.dropout.rate, network.stack.weight_drop) == (rates.hidden, rates.weight)
-
-
 def test_a_trial_leaves_no_trace_in_what_is_drawn() -> None:
     torch.manual_seed(3)
     expected = torch.rand(3)
@@ -146,40 +129,3 @@ def test_a_trial_leaves_no_trace_in_what_is_drawn() -> None:
     config, _ = settled(epochs=1, size="tiny")
     assert plan.trial(config, IDS, WORDS, device=CPU, limit=0.01) > 0
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_the_precision_is_one_that_can_be_used() -> None:
-    assert faster_precision(CPU) in ("float32", "bfloat16")
-    assert faster_precision(torch.device("mps")) == "float32"
-
-
-@pytest.mark.parametrize("head", ["full", "sampled", "adaptive"])
-def test_parts_of_a_batch_add_up_to_its_gradient(head: str) -> None:
-    gradients = []
-    for accumulate in (1, 2, 3):
-        config, _ = settled(
-            vocab_size=300,
-            epochs=1,
-            head=head,
-            samples=40,
-            hidden_size=9,
-            batch_size=6,
-            bptt=5,
-            regularize=0.0,
-            accumulate=accumulate,
-            precision="float32",
-        )
-        torch.manual_seed(0)
-        network = Network(vocab_size=300, **network_settings(config))
-        network.initialize("uniform", torch.full((300,), 1 / 300))
-        ids = np.minimum(IDS, 299)
-        learner = make_learner(network, ids, config)
-        reader = Reader(ids, vocab_size=300, batch_size=6, bptt=5)
-        learner.step(next(reader), number=0, rate=0.0, progress=1.0)
-        step = learner.step(next(reader), number=1, rate=0.0, progress=1.0)  # from a state that is not zero
-        grads = [p.grad for p in network.parameters()]
-        gradients.append((step, [g.to_dense() if g.is_sparse else g for g in grads if g is not None]))
-    for step, others in gradients[1:]:
-        assert step.loss == pytest.approx(gradients[0][0].loss, rel=1e-5)
-        for one, other in zip(gradients[0][1], others, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

@@ -226,6 +226,12 @@ def test_an_interrupted_training_gives_the_model_it_had_come_to(monkeypatch: pyt
 
 
 def test_options_are_checked_before_any_work() -> None:
-    for options in ({"budget": "soon"}, {"cell": "gru", "activation": "relu"}, {"device": "tpu"}):
+    for options in (
+        {"budget": "soon"},
+        {"cell": "gru", "activation": "relu"},
+        {"cell": "sru", "weight_drop": 0.5},
+        {"device": "tpu"},
+        {"device": "cpu", "precision": "float16"},
+    ):
         with pytest.raises(UsageError):
             check(RnnConfig(**options))  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""One step of training: what it follows, under how much noise, in what numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lmkit.config import RnnConfig
+from lmkit.nn import precision
+from lmkit.rnn.batches import Reader
+from lmkit.rnn.learner import Learner, Step
+from lmkit.rnn.network import Network
+from lmkit.rnn.plan import make_learner, network_settings, regularization, settle
+
+WORDS = 300
+IDS = np.random.default_rng(0).integers(3, WORDS, 20_000).astype(np.int32)
+SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 9, "batch_size": 6, "bptt": 5, "regularize": 0.0}
+
+
+def made(**options: Any) -> tuple[Learner, Reader, RnnConfig]:
+    config = RnnConfig(**{**SMALL, "precision": "float32", **options})
+    config = settle(config, IDS, WORDS, device=torch.device("cpu"), report=None)
+    torch.manual_seed(0)
+    network = Network(vocab_size=WORDS, **network_settings(config))
+    network.initialize("uniform", torch.full((WORDS,), 1 / WORDS))
+    reader = Reader(IDS, vocab_size=WORDS, batch_size=6, bptt=5)
+    return make_learner(network, IDS, config), reader, config
+
+
+def second_step(learner: Learner, reader: Reader) -> tuple[Step, list[torch.Tensor]]:
+    """Give the second step, which begins from a state that is not zero, and its gradients; nothing is moved."""
+    learner.step(next(reader), number=0, rate=0.0, progress=1.0)
+    step = learner.step(next(reader), number=1, rate=0.0, progress=1.0)
+    gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
+    return step, [g.to_dense() if g.is_sparse else g for g in gradients]
+
+
+def test_a_step_is_taken_under_the_noise_of_its_time() -> None:
+    learner, reader, config = made(regularize=1.0)
+    network = learner.network
+    for progress in (0.0, 0.5):
+        learner.step(next(reader), number=0, rate=0.0, progress=progress)
+        rates = regularization(config, progress)
+        assert (network.input_dropout.rate, network.output_dropout.rate) == (rates.input, rates.output)
+        assert (network.stack.dropout.rate, network.stack.weight_drop) == (rates.hidden, rates.weight)
+
+
+@pytest.mark.parametrize("head", ["full", "sampled", "adaptive"])
+def test_parts_of_a_batch_add_up_to_its_gradient(head: str) -> None:
+    found = [second_step(*made(head=head, samples=40, accumulate=parts)[:2]) for parts in (1, 2, 3)]
+    for step, gradients in found[1:]:
+        assert step.loss == pytest.approx(found[0][0].loss, rel=1e-5)
+        for one, other in zip(found[0][1], gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture
+def float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that float16 is offered on: good enough for the cells that torch writes out there."""
+    monkeypatch.setitem(precision.PRECISIONS, "cpu", ("float32", "float16"))
+
+
+@pytest.mark.usefixtures("float16")
+@pytest.mark.parametrize("head", ["full", "sampled", "adaptive"])
+def test_float16_follows_the_gradient_of_float32(head: str) -> None:
+    exact, half = (
+        second_step(
+            *made(head=head, samples=40, cell="gru", accumulate=2, activation_penalty=1.0, precision=name)[:2]
+        )
+        for name in ("float32", "float16")
+    )
+    assert half[0].loss == pytest.approx(exact[0].loss, rel=1e-3)
+    assert half[0].norm == pytest.approx(exact[0].norm, rel=1e-2)
+    for one, other in zip(exact[1], half[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.01 * one.abs().max().item())
+
+
+@pytest.mark.usefixtures("float16")
+def test_an_overflow_halves_the_scale_and_moves_nothing() -> None:
+    learner, reader, _ = made(cell="gru", precision="float16")
+    learner.precision.scale = 2.0**40
+    before = [parameter.clone() for parameter in learner.network.parameters()]
+    step = learner.step(next(reader), number=0, rate=1.0, progress=0.0)
+    assert step.overflowed
+    assert not step.finite
+    assert math.isfinite(step.loss)
+    assert learner.precision.scale == 2.0**39
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
