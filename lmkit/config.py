@@ -163,6 +163,9 @@ class RnnConfig:
         choices=("off", "ema", "asgd"),
     )
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
+    clip_value: float = option(
+        0.0, "largest number allowed in a gradient, after clipping by norm; 0 is off", low=0.0
+    )
     budget: str | None = option(None, "time for training, such as 90s, 10m or 1h (10m if no --epochs)")
     epochs: float | None = option(None, "passes over the text, instead of a time", low=0.0)
     patience: int = option(

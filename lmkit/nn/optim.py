@@ -1,4 +1,4 @@
-"""Optimisation: AdamW or plain descent, what weight decay touches, and the schedule of the learning rate."""
+"""Optimisation: AdamW or plain descent, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -11,31 +11,9 @@ from torch import Tensor, nn
 
 from lmkit.errors import UsageError, did_you_mean
 from lmkit.nn.row_adam import RowAdam
+from lmkit.nn.weight_decay import parameter_groups
 
 OPTIMIZERS = ("adamw", "sgd")
-
-
-def parameter_groups(
-    module: nn.Module, weight_decay: float, *, decay_embeddings: bool = False
-) -> list[dict[str, Any]]:
-    """Split the trainable parameters in two: matrices, which decay, and the rest, which do not.
-
-    Biases and the gains of normalisations set an offset or a scale, which shrinking only distorts. An
-    embedding table (tied to the output or not) does not decay unless asked for: a rare word's row would
-    shrink at every step and be trained at few. A group that would be empty is left out.
-
-    >>> [(len(group["params"]), group["weight_decay"]) for group in parameter_groups(nn.Linear(2, 3), 0.1)]
-    [(1, 0.1), (1, 0.0)]
-    """
-    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            decays = parameter.dim() >= 2 and (decay_embeddings or id(parameter) not in tables)
-            (decayed if decays else kept).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
 
 
 class Optimizers:

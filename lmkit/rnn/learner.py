@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from lmkit.errors import ResourceError
-from lmkit.nn.clip import clip_grad_norm, project
+from lmkit.nn.clip import clip_grad_norm, clip_grad_value
 from lmkit.nn.heads import FullHead
 from lmkit.nn.optim import make_optimizers
 from lmkit.nn.precision import Precision
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.nn.weight_decay import project
 from lmkit.rnn.batches import Window
 from lmkit.rnn.distributed import World
 from lmkit.rnn.network import Network, States
@@ -57,6 +58,7 @@ class Learner:
         learning_rate: float,
         weight_decay: float,
         grad_clip: float,
+        clip_value: float = 0.0,
         max_norm: float = 0.0,
         regularization: Callable[[float], Regularization],
         sampled: SampledSoftmax | None = None,
@@ -68,6 +70,7 @@ class Learner:
         self.network = network
         self.device = network.output.bias.device
         self.clip = grad_clip or math.inf
+        self.clip_value = clip_value
         self.max_norm = max_norm
         self.regularization = regularization
         self.sampled = sampled
@@ -118,6 +121,8 @@ class Learner:
         step = Step(self.world.mean(loss), clip_grad_norm(parameters, self.clip))
         step = replace(step, overflowed=self.precision.adapt(finite=step.finite))
         if step.finite:
+            if self.clip_value:
+                clip_grad_value(parameters, self.clip_value)
             self.optimizers.step(self.scale * rate)
             if self.max_norm:
                 project(self.network.stack, self.max_norm)

@@ -184,6 +184,7 @@ def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: A
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         grad_clip=config.grad_clip,
+        clip_value=config.clip_value,
         max_norm=config.max_norm,
         regularization=partial(regularization, config),
         sampled=sampled,

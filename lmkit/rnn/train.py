@@ -32,7 +32,16 @@ from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS
 
 # in a training that is gone on with
-_MAY_CHANGE = ("budget", "epochs", "learning_rate", "grad_clip", "device", "threads", "checkpoint")
+_MAY_CHANGE = (
+    "budget",
+    "epochs",
+    "learning_rate",
+    "grad_clip",
+    "clip_value",
+    "device",
+    "threads",
+    "checkpoint",
+)
 
 
 def train(

@@ -1,10 +1,11 @@
-"""What the tests of the nn core share: one seed, a slope measured by hand, and a GPU where there is one."""
+"""What the tests of the nn core share: one seed, a slope measured by hand, a network, and a GPU where there is one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +33,21 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     return torch.device("cuda:0")
+
+
+class Network(nn.Module):
+    """Something of everything: a tied table, a recurrent layer, a normalisation, and a layer that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4)
+        self.rnn = nn.LSTM(4, 4)
+        self.norm = nn.LayerNorm(4)
+        self.decoder = nn.Linear(4, 9)
+        self.decoder.weight = self.embedding.weight
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+
+def names(module: nn.Module, group: dict[str, Any]) -> set[str]:
+    """Give the names of the parameters of an optimiser's group."""
+    return {name for name, p in module.named_parameters() if any(p is member for member in group["params"])}

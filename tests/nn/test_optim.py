@@ -5,42 +5,9 @@ import torch
 from torch import nn
 
 from lmkit.errors import UsageError
-from lmkit.nn.optim import OPTIMIZERS, Optimizers, make_optimizers, parameter_groups, warmup_cosine
+from lmkit.nn.optim import OPTIMIZERS, Optimizers, make_optimizers, warmup_cosine
 from lmkit.nn.row_adam import RowAdam
-
-
-class Network(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(9, 4)
-        self.rnn = nn.LSTM(4, 4)
-        self.norm = nn.LayerNorm(4)
-        self.decoder = nn.Linear(4, 9)
-        self.decoder.weight = self.embedding.weight
-        self.frozen = nn.Linear(4, 4).requires_grad_(False)
-
-
-def names(module, group):
-    return {name for name, p in module.named_parameters() if any(p is member for member in group["params"])}
-
-
-def test_matrices_decay_and_the_rest_does_not():
-    network = Network()
-    decayed, kept = parameter_groups(network, 0.1)
-    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
-    assert names(network, decayed) == {"rnn.weight_ih_l0", "rnn.weight_hh_l0"}
-    biases = {"rnn.bias_ih_l0", "rnn.bias_hh_l0", "norm.weight", "norm.bias", "decoder.bias"}
-    assert names(network, kept) == {"embedding.weight", *biases}
-
-
-def test_embeddings_decay_if_asked():
-    network = Network()
-    decayed, _ = parameter_groups(network, 0.1, decay_embeddings=True)
-    assert names(network, decayed) == {"rnn.weight_ih_l0", "rnn.weight_hh_l0", "embedding.weight"}
-
-
-def test_an_empty_group_is_left_out():
-    assert len(parameter_groups(nn.Linear(2, 2, bias=False), 0.1)) == 1
+from tests.nn.conftest import Network, names
 
 
 class Words(nn.Module):

@@ -90,3 +90,12 @@ def test_an_overflow_halves_the_scale_and_moves_nothing() -> None:
     assert math.isfinite(step.loss)
     assert learner.precision.scale == 2.0**39
     assert all(torch.equal(a, b) for a, b in zip(before, learner.network.parameters(), strict=True))
+
+
+def test_the_numbers_of_a_gradient_are_clipped_where_that_is_asked_for() -> None:
+    _, plain = second_step(*made()[:2])
+    learner, reader, _ = made(clip_value=1e-3)
+    _, clipped = second_step(learner, reader)
+    assert max(float(gradient.abs().max()) for gradient in plain) > 1e-3
+    for one, other in zip(plain, clipped, strict=True):
+        torch.testing.assert_close(other, one.clamp(-1e-3, 1e-3))
