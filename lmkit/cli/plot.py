@@ -14,6 +14,8 @@ Examples:
   lmkit plot                                   the model of this folder, as curve.png
   lmkit plot small large -o sizes.pdf          two trainings in one picture
   lmkit plot my-rnn/metrics.jsonl --x epoch --force
+  lmkit plot losses -o losses.png              the losses, their likelihoods and gradients
+  lmkit plot activations -o activations.png    the activations and their derivatives
 """
 
 
@@ -31,11 +33,13 @@ def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
     """Draw the learning curves of trained models: model folders, or metrics.jsonl files.
 
     Perplexity in training (with dropout, on average since the point before) and validation, learning rate and norm of
-    the gradient. Without MODEL, that of LMKIT_MODEL or lmkit-model.
+    the gradient. Without MODEL, that of LMKIT_MODEL or lmkit-model. The words `losses` and `activations` draw those
+    functions instead (a folder of that name is ./losses).
     """
     from lmkit.bundle import default_path
     from lmkit.cli.output import check_file, write_bytes
-    from lmkit.report.curve import KINDS, draw, read_curve, render
+    from lmkit.report.curve import draw, read_curve
+    from lmkit.report.picture import KINDS, render
 
     kind = Path(output).suffix.removeprefix(".").lower()
     if kind not in KINDS:
@@ -43,6 +47,13 @@ def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
             f"{output}: the name of a picture ends in .{', .'.join(KINDS)}; name such a file by -o"
         )
     check_file(output, force=force)
+    if models in (("losses",), ("activations",)):
+        from lmkit.report.functions import draw_activations, draw_losses
+
+        picture = draw_losses() if models == ("losses",) else draw_activations()
+        write_bytes(output, [render(picture, kind=kind)])
+        click.echo(f"wrote {output}", err=True)
+        return
     curves = [read_curve(model) for model in models or [default_path()]]
     write_bytes(output, [render(draw(curves, x=x), kind=kind)])
     for curve in curves:

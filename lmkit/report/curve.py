@@ -7,7 +7,6 @@ the norm of the gradient.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import warnings
@@ -20,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmkit.bundle import check
-from lmkit.errors import InputError, LmkitWarning, UsageError, missing_package
+from lmkit.errors import InputError, LmkitWarning, UsageError
+from lmkit.report.picture import blank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 METRICS = "metrics.jsonl"
-KINDS = ("png", "svg", "pdf")
 AXES = {"seconds": "seconds of training", "epoch": "passes over the text", "step": "steps"}
 _LOSSES = {"train_loss": ("training", "--"), "valid_loss": ("validation", "-")}
 _DRIVERS = {"learning_rate": "-", "gradient_norm": ":"}
@@ -105,7 +104,7 @@ def draw(curves: Sequence[Curve], *, x: str = "seconds") -> Figure:
         if not curve.has(x):
             others = ", ".join(name for name in AXES if curve.has(name)) or "nothing else"
             raise UsageError(f"{curve.name}: its entries say nothing of {x}, only of {others}; choose by --x")
-    figure = _figure()
+    figure = blank()
     from matplotlib.ticker import LogFormatter
 
     drivers = [name for name in _DRIVERS if any(curve.has(name) for curve in curves)]
@@ -124,18 +123,6 @@ def draw(curves: Sequence[Curve], *, x: str = "seconds") -> Figure:
     above.legend()
     below.set_xlabel(AXES[x])
     return figure
-
-
-def render(figure: Figure, *, kind: str) -> bytes:
-    """Give the content of a `png`, `svg` or `pdf` file: for the same curves, the same bytes."""
-    import matplotlib
-
-    undated: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    content = io.BytesIO()
-    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "lmkit"}):
-        warnings.filterwarnings("ignore", message="Glyph")  # of a script that the font lacks: a box will do
-        figure.savefig(content, format=kind, dpi=150, metadata=undated)
-    return content.getvalue()
 
 
 def _draw_perplexity(axes: Axes, curve: Curve, *, x: str, colour: str, named: bool) -> None:
@@ -210,11 +197,3 @@ def _number(value: Any, where: str) -> float:
 def _plain(name: str) -> str:
     """Give a name that is drawn as it is: matplotlib reads what stands between dollars as formulas."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name).replace("$", r"\$")
-
-
-def _figure() -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise missing_package("matplotlib", "plot", "lmkit plot") from None
-    return Figure(figsize=(8, 6), layout="constrained")  # without pyplot: no window, no state

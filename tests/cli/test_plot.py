@@ -37,6 +37,14 @@ def test_a_picture_of_two_trainings(lmkit: Run, tmp_path: Path) -> None:
     refused(lmkit("plot", "metrics.jsonl", "--x", "epoch", "-o", "e.png"), 2, "nothing of epoch")
 
 
+def test_the_functions_that_networks_are_made_of(lmkit: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra: plot")
+    for name in ("losses", "activations"):
+        assert ok(lmkit("plot", name, "-o", f"{name}.svg")) == ""
+        assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
+    refused(lmkit("plot", "losses", "-o", "losses.svg"), 2, "exists already")
+
+
 def test_what_cannot_be_drawn_leaves_no_file(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(MANY)
     (tmp_path / "metrics.jsonl").write_text(POINTS + "{}}\n")

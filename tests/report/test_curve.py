@@ -14,7 +14,8 @@ import pytest
 import lmkit
 from lmkit.bundle import Record
 from lmkit.errors import InputError, LmkitError, LmkitWarning, ModelFormatError, UsageError
-from lmkit.report.curve import AXES, KINDS, draw, read_curve, render
+from lmkit.report.curve import AXES, draw, read_curve
+from lmkit.report.picture import KINDS, render
 from tests.conftest import STORY
 
 
