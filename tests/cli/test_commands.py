@@ -77,6 +77,11 @@ def test_the_first_five_minutes(lmkit: Run, tmp_path: Path) -> None:
     assert "context:stream" in ok(lmkit("ppl", "-m", "rnn"))
     assert "n-grams" in ok(lmkit("info"))
     assert "parameters" in ok(lmkit("info", "-m", "rnn"))
+    for model, name in (("rnn", "output.bias"), ("lmkit-model", "log10_prob")):
+        listed = ok(lmkit("info", "-m", model, "--parameters")).splitlines()
+        assert any(line.startswith(name) for line in listed)
+        assert listed[-1].startswith("all")
+        assert listed[-1].endswith("100.00%")
 
 
 def test_training_on_from_a_model(lmkit: Run, tmp_path: Path) -> None:
