@@ -132,7 +132,7 @@ class RnnConfig:
     tie_weights: bool = option(True, "use the embedding as the output layer")
     regularize: float | None = option(
         None,
-        "one dial for all noise in training, which grows up to it: 0 is none, 1 suits ten passes",
+        "one dial for all noise in training, which grows up to it: 0 is none, 1 suits eight passes",
         low=0.0,
     )
     dropout: float | None = option(

@@ -2,6 +2,7 @@
 
     python scripts/ablation.py --train T --valid V --test T --budget 5m
     python scripts/ablation.py --train T --valid V --test T --budget 2m --tokenizer char --only "as it,cell,noise"
+    python scripts/ablation.py --budget 12m --units 400 regularize=0.3 regularize=0.7 cell=gru,num_layers=3
 
 Without --train the texts are those of WikiText-2 in ../shared/data, if they are there. Machines are noisy: a difference
 of one per cent says nothing.
@@ -66,17 +67,23 @@ def main() -> None:
     )
     for name in ("train", "valid", "test"):
         parser.add_argument(f"--{name}", type=Path, default=DATA / f"{name}.txt")
+    parser.add_argument(
+        "changes", nargs="*", help="options of a training each, instead of the pieces of the table"
+    )
     parser.add_argument("--tokenizer", default="auto")
     parser.add_argument("--budget", default="5m", help="of each training")
     parser.add_argument("--only", default="", help="pieces whose name holds one of these, between commas")
     parser.add_argument("--units", type=int, help="per layer; those of the first training if not given")
     options = parser.parse_args()
     print(f"| {options.budget} each | test perplexity | tokens/s | passes |\n|---|---|---|---|", flush=True)
-    for name, change in PIECES.items():
-        if any(part in name for part in options.only.split(",")):
-            found, points = measured(options, **change)
-            rate = statistics.median(point["tokens_per_second"] for point in points)
-            print(f"| {name} | {found:.2f} | {rate:,.0f} | {points[-1]['epoch']:.2f} |", flush=True)
+    pieces = {
+        name: piece for name, piece in PIECES.items() if any(p in name for p in options.only.split(","))
+    }
+    asked = {text: dict(option.split("=", 1) for option in text.split(",")) for text in options.changes}
+    for name, change in (asked or pieces).items():
+        found, points = measured(options, **change)
+        rate = statistics.median(point["tokens_per_second"] for point in points)
+        print(f"| {name} | {found:.2f} | {rate:,.0f} | {points[-1]['epoch']:.2f} |", flush=True)
 
 
 def measured(

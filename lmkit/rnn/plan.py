@@ -91,12 +91,12 @@ def settle(
 
 
 def dial(passes: float) -> float:
-    """Give how much noise suits so many passes over a text: none is learnt by heart in one, all of it in ten.
+    """Give how much noise suits so many passes over a text: what is read twice is not yet learnt by heart.
 
-    >>> [round(dial(passes), 2) for passes in (0.4, 1, 10, 100)]
-    [0.0, 0.25, 1.0, 1.5]
+    >>> [round(dial(passes), 2) for passes in (1, 2.5, 5, 8, 100)]
+    [0.0, 0.0, 0.6, 1.01, 1.5]
     """
-    return float(np.clip(0.25 + 0.75 * math.log10(max(passes, 1e-3)), 0.0, 1.5)) if passes < math.inf else 1.0
+    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, 1.5)) if passes < math.inf else 1.0
 
 
 def regularization(config: RnnConfig, progress: float = 1.0) -> Regularization:
