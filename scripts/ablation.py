@@ -100,10 +100,9 @@ def measured(
             backend="rnn",
             tokenizer=options.tokenizer,
             budget=options.budget,
-            hidden_size=options.units,
             output=Path(folder) / "model",
             patience=0,
-            **change,
+            **{"hidden_size": options.units, **change},
         )
         lines = (Path(folder) / "model" / "metrics.jsonl").read_text().splitlines()
     options.units = options.units or int(model.protocol()["size"].split("x")[1])
