@@ -26,8 +26,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a small function into every loop that calls it: a call would count references to its arrays."""
-    return njit(forceinline=True)(function)
+    """Compile a small function into every loop that calls it: a call would count references to its arrays.
+
+    A division by zero is not looked for, as in numpy: a loop that may stop anywhere cannot take several turns at once.
+    """
+    return njit(forceinline=True, error_model="numpy")(function)
 
 
 class _Announcement(event.Listener):

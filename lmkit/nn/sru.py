@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lmkit.nn.recurrence import Recurrence, State
 from lmkit.nn.scan import scan
+from lmkit.nn.sru_loop import highway, runs_on
 
 
 class Sru(Recurrence):
@@ -33,8 +34,16 @@ class Sru(Recurrence):
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
-        z, f, r = self.layer(x).to(x.dtype).chunk(3, dim=-1)  # (T, B, H) each
-        f, r = torch.sigmoid(f + 1), torch.sigmoid(r)  # it remembers at first, as an LSTM does
-        c = scan(f, (1 - f) * z, state[0])
+        gates = self.layer(x).to(x.dtype)  # (T, B, 3H)
         kept = x if self.skip is None else self.skip(x).to(x.dtype)
-        return r * torch.tanh(c) + (1 - r) * kept, (c[-1],)
+        run = highway if runs_on(gates) else plain
+        y, c = run(gates, kept, state[0])
+        return y, (c,)
+
+
+def plain(gates: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Do what `highway` does, by torch's operations and a scan: on any device."""
+    z, f, r = gates.chunk(3, dim=-1)  # (T, B, H) each
+    f, r = torch.sigmoid(f + 1), torch.sigmoid(r)  # it remembers at first, as an LSTM does
+    c = scan(f, (1 - f) * z, first)
+    return r * torch.tanh(c) + (1 - r) * kept, c[-1]

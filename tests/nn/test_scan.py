@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from lmkit.nn import scan as module
 from lmkit.nn.scan import scan
 
 
@@ -15,10 +14,7 @@ def plain(forget, update, first):
 
 @pytest.mark.parametrize("length", [1, 2, 9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("compiled", [True, False])
-def test_equals_the_recurrence_written_out_and_its_gradients(length, dtype, compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(module, "_compiled_for", lambda tensor: False)
+def test_equals_the_recurrence_written_out_and_its_gradients(length, dtype):
     shapes = [(length, 3, 4), (length, 3, 4), (3, 4)]
     ours = [torch.rand(shape, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
     theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
