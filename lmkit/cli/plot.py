@@ -38,7 +38,7 @@ def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
     """
     from lmkit.bundle import default_path
     from lmkit.cli.output import check_file, write_bytes
-    from lmkit.report.curve import draw, read_curve
+    from lmkit.report.curve import Curve, draw, read_curve
     from lmkit.report.picture import KINDS, render
 
     kind = Path(output).suffix.removeprefix(".").lower()
@@ -47,15 +47,15 @@ def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
             f"{output}: the name of a picture ends in .{', .'.join(KINDS)}; name such a file by -o"
         )
     check_file(output, force=force)
+    curves: list[Curve] = []
     if models in (("losses",), ("activations",)):
         from lmkit.report.functions import draw_activations, draw_losses
 
-        picture = draw_losses() if models == ("losses",) else draw_activations()
-        write_bytes(output, [render(picture, kind=kind)])
-        click.echo(f"wrote {output}", err=True)
-        return
-    curves = [read_curve(model) for model in models or [default_path()]]
-    write_bytes(output, [render(draw(curves, x=x), kind=kind)])
+        figure = draw_losses() if models == ("losses",) else draw_activations()
+    else:
+        curves = [read_curve(model) for model in models or [default_path()]]
+        figure = draw(curves, x=x)
+    write_bytes(output, [render(figure, kind=kind)])
     for curve in curves:
         if (best := curve.best()) is not None:
             lowest, at = curve.perplexity("valid_loss")[best], curve.columns[x][best]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Curve = tuple[np.ndarray, np.ndarray]  # x (N,), y (N,)
 _REACH = 4.0
 _POINTS = 2001  # with one at zero
 _FAR = 40.0  # where no likelihood is left
@@ -83,8 +82,8 @@ def _binary_cross_entropy(logit: Tensor) -> Tensor:
     )
 
 
-def _sampled(function: Callable[[Tensor], Tensor], reach: float = _REACH) -> Curve:
-    """Give x (N,) in [-reach, reach] and the function there."""
+def _sampled(function: Callable[[Tensor], Tensor], reach: float = _REACH) -> tuple[np.ndarray, np.ndarray]:
+    """Give x (N,) in [-reach, reach] and the function there (N,)."""
     x = torch.linspace(-reach, reach, _POINTS, dtype=torch.float64)
     return x.numpy(), vmap(function)(x).numpy()
 
