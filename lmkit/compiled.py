@@ -1,6 +1,6 @@
 """The one way to compile a loop: by numba, without the interpreter's lock, kept on disk for the next start.
 
-With four instructions that every processor has and numba does not name.
+With six instructions that every processor has and numba does not name.
 """
 
 from __future__ import annotations
@@ -10,19 +10,28 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
+from numba import config, njit
 from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 
 AHEAD = 16  # turns of a short loop that pass until memory has answered
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+# torch's threads, where they are OpenMP's, too: two pools would wait for each other's idle threads to stop spinning
+config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+
+
+def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     """Compile a loop at its first call. Threads may run it side by side."""
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, cache=True, **how)(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written: compile at every start
-        return njit(nogil=True)(function)
+        return njit(nogil=True, **how)(function)
+
+
+def in_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop whose `prange` is shared out among threads."""
+    return compiled(function, parallel=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,3 +102,34 @@ def lowest(context, x):
     return types.uint64(types.uint64), lambda context, builder, signature, values: builder.cttz(
         values[0], ir.IntType(1)(1)
     )
+
+
+@intrinsic
+def widened(context, x):
+    """Give a float32, or the bits of a bfloat16 in an unsigned number, as a float32."""
+    if x == types.float32:
+        return x(x), lambda context, builder, signature, values: values[0]
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        word = ir.IntType(32)
+        bits = builder.shl(builder.zext(values[0], word), word(16))  # the upper half of a float32
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def narrowed(context, x, array):
+    """Give a float32 as what the array holds: float32, or the bits of the nearest bfloat16, the even one of two."""
+    if array.dtype == types.float32:
+        return x(x, array), lambda context, builder, signature, values: values[0]
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        word, half = ir.IntType(32), ir.IntType(16)
+        bits = builder.bitcast(values[0], word)
+        odd = builder.and_(builder.lshr(bits, word(16)), word(1))
+        rounded = builder.lshr(builder.add(bits, builder.add(odd, word(0x7FFF))), word(16))
+        none = builder.fcmp_unordered("uno", values[0], values[0])  # adding could make a number of it
+        return builder.select(none, half(0x7FC0), builder.trunc(rounded, half))
+
+    return types.uint16(types.float32, array), generate

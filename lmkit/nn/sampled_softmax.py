@@ -2,10 +2,14 @@
 
 A softmax over V words costs V products for each token, nearly all of them for words that could not have come. Here
 every token of a window is told apart from C candidates instead: the most frequent words, always, and words drawn from
-the rest in proportion to count^power. A word that is a candidate with probability pi stands for 1 / pi words of its
-kind, so its score is raised by -log pi; the target is one of the candidates whether it was drawn or not, and its score
-is raised by the same rule (Bengio and Senecal 2008). At the optimum the scores are the log-probabilities of the full
-softmax, which is what the model is measured by.
+the rest, each with a probability pi in proportion to count^power. A candidate stands for 1 / pi words of its kind, so
+its score is raised by -log pi; the target is one of the candidates whether it was drawn or not, and its score is raised
+by the same rule (Bengio and Senecal 2008). At the optimum the scores are the log-probabilities of the full softmax,
+which is what the model is measured by.
+
+The draw is systematic (Madow 1949): steps of one along the sums of pi, from a random place and in a random order. So C
+is the same in every window, and a processor's products, made ready for each shape they meet, are made ready once. In a
+fixed order the same words would always come together, and the scores be wrong by it.
 """
 
 from __future__ import annotations
@@ -25,6 +29,12 @@ class SampledSoftmax:
     """The loss of a full head on candidates (C,): those of `counts` (V,) most often seen, and a draw of the others.
 
     The gradients of the head's table and bias are sparse tensors of the rows that took part.
+
+    >>> sampled = SampledSoftmax(np.array([0, 9, 8, 1, 1]), frequent=2, drawn=1)
+    >>> sampled.log_inclusion.exp().round(decimals=2)
+    tensor([0.2300, 1.0000, 1.0000, 0.3900, 0.3900])
+    >>> sampled.draw(np.random.default_rng(0))
+    tensor([1, 2, 0])
     """
 
     def __init__(self, counts: np.ndarray, *, frequent: int, drawn: int, power: float = 0.75) -> None:
@@ -33,22 +43,25 @@ class SampledSoftmax:
                 f"{drawn} words drawn of the {len(counts) - frequent} rare ones; draw at least one"
             )
         order = np.argsort(-counts, kind="stable")
-        self.frequent, self.rest = order[:frequent], order[frequent:]
-        weights = np.maximum(counts[self.rest], 0.5) ** power
-        shares = weights / weights.sum()
-        self.cumulative = np.cumsum(shares)
-        self.drawn = drawn
+        weights = np.maximum(counts[order[frequent:]], 0.5) ** power
+        certain = _certain(weights, drawn)
+        self.frequent, self.rest = np.split(order, [frequent + certain])
+        self.weights = weights[certain:] / weights[certain:].sum()
+        self.drawn = min(drawn, len(weights)) - certain
         log_inclusion = np.zeros(len(counts), np.float32)  # log pi: 0 for the frequent
-        with np.errstate(divide="ignore"):  # the only other word is certain to be drawn
-            log_inclusion[self.rest] = np.log(-np.expm1(drawn * np.log1p(-shares)))
+        if len(self.rest):
+            log_inclusion[self.rest] = np.log(self.drawn * self.weights)
         self.log_inclusion = torch.from_numpy(log_inclusion)
 
     def draw(self, rng: np.random.Generator) -> Tensor:
         """Give the candidates (C,) of one window, each once."""
-        if not self.drawn or not len(self.rest):
+        if not len(self.rest):
             return torch.from_numpy(self.frequent)
-        places = np.searchsorted(self.cumulative, rng.random(self.drawn) * self.cumulative[-1], side="right")
-        picked = self.rest[np.unique(np.minimum(places, len(self.rest) - 1))]
+        order = rng.permutation(len(self.rest))
+        sums = np.cumsum(self.weights[order])
+        marks = (rng.random() + np.arange(self.drawn)) * (sums[-1] / self.drawn)
+        places = np.searchsorted(sums, marks, side="right")
+        picked = self.rest[order[np.minimum(places, len(order) - 1)]]
         return torch.from_numpy(np.concatenate([self.frequent, picked]))
 
     def backward(
@@ -108,6 +121,14 @@ class SampledSoftmax:
         _add(head.weight, ids, torch.cat([table_gradient, moved * features[other]]))
         _add(head.bias, ids, torch.cat([bias_gradient, moved[:, 0]]))
         return loss.item() * each, feature_gradient
+
+
+def _certain(weights: np.ndarray, drawn: int) -> int:
+    """Give how many of falling weights are so large that a draw in proportion to them cannot do without."""
+    if drawn >= len(weights):
+        return len(weights)
+    rest = np.cumsum(weights[::-1])[::-1]  # of this word and all after it
+    return int(np.argmax((drawn - np.arange(len(weights))) * weights < rest))
 
 
 def _full_loss(told_apart: Tensor, log_inclusion: Tensor, other: Tensor) -> Tensor:

@@ -34,16 +34,16 @@ class Sru(Recurrence):
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
-        gates = self.layer(x).to(x.dtype)  # (T, B, 3H)
+        gates = self.layer(x)  # (T, B, 3H), under autocast of less precision than all else
         kept = x if self.skip is None else self.skip(x).to(x.dtype)
-        run = highway if runs_on(gates) else plain
+        run = highway if runs_on(gates, kept) else plain
         y, c = run(gates, kept, state[0])
         return y, (c,)
 
 
 def plain(gates: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     """Do what `highway` does, by torch's operations and a scan: on any device."""
-    z, f, r = gates.chunk(3, dim=-1)  # (T, B, H) each
+    z, f, r = gates.to(kept.dtype).chunk(3, dim=-1)  # (T, B, H) each
     f, r = torch.sigmoid(f + 1), torch.sigmoid(r)  # it remembers at first, as an LSTM does
     c = scan(f, (1 - f) * z, first)
     return r * torch.tanh(c) + (1 - r) * kept, c[-1]

@@ -3,8 +3,11 @@
     f = sigmoid(F + 1),  r = sigmoid(R)
     c_t = f c_{t-1} + (1 - f) z,  h_t = r tanh(c_t) + (1 - r) kept_t
 
-By torch's operations the same is a dozen passes over memory; here it is one. Both squashing functions are one rational
-approximation of tanh, right to the last two bits of a float32, which a processor computes many at a time.
+By torch's operations the same is a dozen passes over memory; here it is one, with the streams shared out among the
+threads. A layer waits for memory more than it computes, so the gates are read as they come out of a product, in
+bfloat16 if it is one, and of what was found forwards only c is kept: backwards the rest is computed again. Both
+squashing functions are one rational approximation of tanh, right to the last two bits of a float32, which a processor
+computes many at a time.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import config, prange, set_num_threads
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmkit.compiled import compiled, inlined
+from lmkit.compiled import in_parallel, inlined, narrowed, widened
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # of float32, or of the bits of bfloat16
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 _EDGE = np.float32(7.90531110763549805)  # beyond it the hyperbolic tangent is one, in float32
 # of x p(x^2) / q(x^2), from the lowest power on; the minimax approximation that Eigen uses, too
@@ -32,9 +36,13 @@ _Q0, _Q1, _Q2, _Q3 = map(
 )
 
 
-def runs_on(tensor: Tensor) -> bool:
-    """Whether the loop is made for such numbers: float32 on a CPU."""
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
+def runs_on(gates: Tensor, kept: Tensor) -> bool:
+    """Whether the loop is made for such numbers: on a CPU, gates of float32 or bfloat16, and all else of float32."""
+    return (
+        kept.device.type == "cpu"
+        and kept.dtype == torch.float32
+        and gates.dtype in (torch.float32, torch.bfloat16)
+    )
 
 
 def highway(gates: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,7 +53,7 @@ def highway(gates: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]
         kept: (T, B, H) what h is where r is 0.
         first: (B, H) the state before.
     """
-    out: tuple[Tensor, Tensor] = _Highway.apply(gates, kept, first)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, Tensor] = _Highway.apply(gates, kept, first)
     return out
 
 
@@ -54,23 +62,26 @@ class _Highway(torch.autograd.Function):
     def forward(ctx: Any, gates: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         kept, first = kept.contiguous(), first.contiguous()
         gates = gates.contiguous().view(*kept.shape[:2], 3, kept.shape[2])  # Z, F, R one after the other
-        h, c, squashed = (torch.empty_like(kept) for _ in range(3))
-        opened = torch.empty_like(gates[:, :, :2])  # f and r
-        _forward(*_arrays(gates, kept, first, opened, c, squashed, h))
-        ctx.save_for_backward(gates, kept, first, opened, c, squashed)
+        h, c = torch.empty_like(kept), torch.empty_like(kept)
+        _forward(*_arrays(gates, kept, first, c, h))
+        ctx.save_for_backward(gates, kept, first, c)
         return h, c[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        gates, kept, first, opened, c, squashed = ctx.saved_tensors
+        gates, kept, first, c = ctx.saved_tensors
         by_gates, by_kept, by_state = torch.empty_like(gates), torch.empty_like(kept), gradients[1].clone()
-        by_h = gradients[0].contiguous()
-        _backward(*_arrays(gates, kept, first, opened, c, squashed, by_h, by_gates, by_kept, by_state))
+        _backward(*_arrays(gates, kept, first, c, gradients[0].contiguous(), by_gates, by_kept, by_state))
         return by_gates.flatten(2), by_kept, by_state
 
 
 def _arrays(*tensors: Tensor) -> list[Array]:
-    return [tensor.detach().numpy() for tensor in tensors]
+    """Give the memory of tensors to the loops, which use as many threads as torch; numpy has the bits of bfloat16."""
+    set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
+    return [
+        (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+        for tensor in tensors
+    ]
 
 
 @inlined
@@ -88,35 +99,23 @@ def _sigmoid(x: Any) -> Any:
 
 
 @inlined
-def _step(
-    z: Array,
-    f: Array,
-    r: Array,
-    before: Array,
-    kept: Array,
-    opened_f: Array,
-    opened_r: Array,
-    c: Array,
-    squashed: Array,
-    h: Array,
-) -> None:
+def _step(z: Array, f: Array, r: Array, before: Array, kept: Array, c: Array, h: Array) -> None:
     """One step of one stream; a loop of its own, which many units go through at a time."""
     for i in range(len(h)):
-        forget, carry = _sigmoid(f[i] + _ONE), _sigmoid(r[i])
-        state = forget * before[i] + (_ONE - forget) * z[i]
-        squash = _tanh(state)
-        opened_f[i], opened_r[i], c[i], squashed[i] = forget, carry, state, squash
-        h[i] = carry * squash + (_ONE - carry) * kept[i]
+        forget, carry = _sigmoid(widened(f[i]) + _ONE), _sigmoid(widened(r[i]))
+        state = forget * before[i] + (_ONE - forget) * widened(z[i])
+        c[i] = state
+        h[i] = carry * _tanh(state) + (_ONE - carry) * kept[i]
 
 
 @inlined
 def _step_back(
     z: Array,
+    f: Array,
+    r: Array,
     before: Array,
     kept: Array,
-    opened_f: Array,
-    opened_r: Array,
-    squashed: Array,
+    c: Array,
     by_h: Array,
     by_z: Array,
     by_f: Array,
@@ -126,57 +125,41 @@ def _step_back(
 ) -> None:
     """The gradient of one step: of what went in, and in `by_state` of the state before in place of that after."""
     for i in range(len(by_h)):
-        f, r, squash, d = opened_f[i], opened_r[i], squashed[i], by_h[i]
-        by_c = d * r * (_ONE - squash * squash) + by_state[i]
-        by_kept[i] = d * (_ONE - r)
-        by_r[i] = d * (squash - kept[i]) * r * (_ONE - r)
-        by_z[i] = by_c * (_ONE - f)
-        by_f[i] = by_c * (before[i] - z[i]) * f * (_ONE - f)
-        by_state[i] = by_c * f
+        forget, carry = _sigmoid(widened(f[i]) + _ONE), _sigmoid(widened(r[i]))
+        squashed, d = _tanh(c[i]), by_h[i]
+        by_c = d * carry * (_ONE - squashed * squashed) + by_state[i]
+        by_kept[i] = d * (_ONE - carry)
+        by_z[i] = narrowed(by_c * (_ONE - forget), by_z)
+        by_f[i] = narrowed(by_c * (before[i] - widened(z[i])) * forget * (_ONE - forget), by_f)
+        by_r[i] = narrowed(d * (squashed - kept[i]) * carry * (_ONE - carry), by_r)
+        by_state[i] = by_c * forget
 
 
-@compiled
-def _forward(
-    gates: Array, kept: Array, first: Array, opened: Array, c: Array, squashed: Array, h: Array
-) -> None:
-    for b in range(len(first)):
+@in_parallel
+def _forward(gates: Array, kept: Array, first: Array, c: Array, h: Array) -> None:
+    for b in prange(len(first)):
         for t in range(len(kept)):
             z, f, r = gates[t, b, 0], gates[t, b, 1], gates[t, b, 2]
-            before = c[t - 1, b] if t else first[b]
-            _step(
-                z,
-                f,
-                r,
-                before,
-                kept[t, b],
-                opened[t, b, 0],
-                opened[t, b, 1],
-                c[t, b],
-                squashed[t, b],
-                h[t, b],
-            )
+            _step(z, f, r, c[t - 1, b] if t else first[b], kept[t, b], c[t, b], h[t, b])
 
 
-@compiled
+@in_parallel
 def _backward(
     gates: Array,
     kept: Array,
     first: Array,
-    opened: Array,
     c: Array,
-    squashed: Array,
     by_h: Array,
     by_gates: Array,
     by_kept: Array,
     by_state: Array,
 ) -> None:
     """`by_state` comes in as the gradient by the last c and goes out as that by the first."""
-    for b in range(len(first)):
+    for b in prange(len(first)):
         for t in range(len(kept) - 1, -1, -1):
-            before = c[t - 1, b] if t else first[b]
-            f, r = opened[t, b, 0], opened[t, b, 1]
+            z, f, r = gates[t, b, 0], gates[t, b, 1], gates[t, b, 2]
             by_z, by_f, by_r = by_gates[t, b, 0], by_gates[t, b, 1], by_gates[t, b, 2]
+            before = c[t - 1, b] if t else first[b]
             _step_back(
-                gates[t, b, 0], before, kept[t, b], f, r, squashed[t, b], by_h[t, b],
-                by_z, by_f, by_r, by_kept[t, b], by_state[b],
-            )  # fmt: skip
+                z, f, r, before, kept[t, b], c[t, b], by_h[t, b], by_z, by_f, by_r, by_kept[t, b], by_state[b]
+            )

@@ -29,14 +29,20 @@ def examples(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Te
 
 
 def inclusion(counts: np.ndarray, frequent: int, drawn: int, power: float = 0.75) -> list[float]:
-    """The probability of each word to be a candidate, word by word."""
-    order = sorted(range(len(counts)), key=lambda word: -counts[word])
+    """The probability of each word to be a candidate: min(1, factor count^power) outside the most frequent words.
+
+    The factor, at which `drawn` words are to be expected, is found by halving.
+    """
+    order = np.argsort(-np.asarray(counts), kind="stable")
     rest = order[frequent:]
-    total = sum(max(counts[word], 0.5) ** power for word in rest)
-    found = [1.0] * len(counts)
-    for word in rest:
-        found[word] = 1 - (1 - max(counts[word], 0.5) ** power / total) ** drawn
-    return found
+    weights = np.maximum(np.asarray(counts)[rest], 0.5) ** power
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.minimum(1, middle * weights).sum() < drawn else (low, middle)
+    found = np.ones(len(counts))
+    found[rest] = np.minimum(1, high * weights)
+    return found.tolist()
 
 
 def plain_loss(head, features, targets, candidates, included):
@@ -217,7 +223,7 @@ def test_candidates_are_distinct_and_hold_the_most_frequent_words(counts, data, 
     words = candidates.tolist()
     assert candidates.dtype == torch.int64
     assert len(set(words)) == len(words)
-    assert frequent + 1 <= len(words) <= frequent + drawn
+    assert len(words) == min(frequent + drawn, len(counts))
     assert all(0 <= word < len(counts) for word in words)
     left_out = [counts[word] for word in range(len(counts)) if word not in words]
     always = sorted(counts, reverse=True)[:frequent]
@@ -250,7 +256,7 @@ def test_words_never_seen_can_be_drawn():
 
 def test_all_words_unseen_are_drawn_evenly():
     sampled = SampledSoftmax(np.zeros(6, np.int64), frequent=0, drawn=2)
-    assert sampled.log_inclusion.exp().tolist() == pytest.approx([1 - (5 / 6) ** 2] * 6)
+    assert sampled.log_inclusion.exp().tolist() == pytest.approx([2 / 6] * 6)
 
 
 def test_the_draw_is_that_of_its_generator():

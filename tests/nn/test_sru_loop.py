@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmkit.compiled import compiled, narrowed, widened
 from lmkit.nn.sru import Sru, plain
 from lmkit.nn.sru_loop import _sigmoid, _tanh, highway, runs_on
 
@@ -30,6 +31,34 @@ def test_equals_its_twin_and_its_gradients(shape, scale):
     tensors = inputs(*shape, scale=scale)
     for ours, theirs in zip(answers(highway, tensors), answers(plain, tensors), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-6 * max(1.0, scale))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 2, 33), (70, 4, 16)], ids=str)
+def test_gates_are_read_as_the_product_under_autocast_gives_them(shape):
+    gates, *rest = inputs(*shape)
+    tensors = [gates.detach().bfloat16(), *rest]
+    ours, theirs = answers(highway, tensors), answers(plain, tensors)
+    assert ours[2].dtype == torch.bfloat16
+    torch.testing.assert_close(ours[2], theirs[2], rtol=2**-7, atol=2e-6)  # a step of a bfloat16
+    for one, other in zip(ours[:2] + ours[3:], theirs[:2] + theirs[3:], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-6)
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_numbers_are_rounded_to_bfloat16_as_torch_rounds_them(numbers):
+    given = np.array(numbers, np.float32)
+    expected = torch.from_numpy(given).bfloat16()
+    bits, back = np.empty(len(given), np.uint16), np.empty(len(given), np.float32)
+    there_and_back(given, bits, back)
+    ours = torch.from_numpy(back)
+    torch.testing.assert_close(ours, expected.float(), rtol=0, atol=0, equal_nan=True)
+
+
+@compiled
+def there_and_back(given, bits, back):
+    for i in range(len(given)):
+        bits[i] = narrowed(given[i], bits)
+        back[i] = widened(bits[i])
 
 
 def test_a_gradient_of_the_output_alone_is_enough():
@@ -87,7 +116,18 @@ def test_a_sequence_in_bulk_equals_its_steps(steps, streams, size):
     torch.testing.assert_close(state[0], last)
 
 
-def test_the_loop_is_for_float32_on_a_cpu():
-    assert runs_on(torch.zeros(1))
-    assert not runs_on(torch.zeros(1, dtype=torch.float64))
-    assert not runs_on(torch.zeros(1, device="meta"))
+@pytest.mark.parametrize(
+    ("gates", "kept", "device", "expected"),
+    [
+        (torch.float32, torch.float32, "cpu", True),
+        (torch.bfloat16, torch.float32, "cpu", True),
+        (torch.float16, torch.float32, "cpu", False),
+        (torch.bfloat16, torch.bfloat16, "cpu", False),
+        (torch.float64, torch.float64, "cpu", False),
+        (torch.float32, torch.float32, "meta", False),
+    ],
+    ids=str,
+)
+def test_what_the_loop_is_made_for(gates, kept, device, expected):
+    asked = [torch.zeros(1, dtype=dtype, device=device) for dtype in (gates, kept)]
+    assert runs_on(*asked) == expected
