@@ -116,7 +116,11 @@ class RnnConfig:
         "tiny, small, medium or large; chosen by the text, the budget and the machine if auto",
         choices=("auto", "tiny", "small", "medium", "large"),
     )
-    cell: str = option("lstm", "the recurrence", choices=("rnn", "gru", "lstm", "sru", "mogrifier", "mlp"))
+    cell: str = option(
+        "auto",
+        "the recurrence; if auto, sru for a large vocabulary on a CPU and lstm otherwise",
+        choices=("auto", "rnn", "gru", "lstm", "sru", "mogrifier", "mlp"),
+    )
     num_layers: int | None = option(None, "recurrent layers; as --size says if not given", low=1, high=16)
     hidden_size: int | None = option(None, "units per layer; as --size says if not given", low=1)
     embedding_size: int | None = option(None, "size of word vectors; as --size says if not given", low=1)

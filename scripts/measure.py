@@ -99,8 +99,8 @@ def stories(_: Path) -> None:
         "3-gram": {"order": 3},
         "5-gram": {"order": 5},
         "7-gram": {"order": 7},
-        "lstm, 2 minutes": {"backend": "rnn", "budget": "2m"},
-        "lstm, 5 minutes": {"backend": "rnn", "budget": "5m"},
+        "network, 2 minutes": {"backend": "rnn", "budget": "2m"},
+        "network, 5 minutes": {"backend": "rnn", "budget": "5m"},
     }
     for name, options in recipes.items():
         model = lmkit.train(folder / "train.txt", valid=folder / "valid.txt", **options)  # type: ignore[arg-type]

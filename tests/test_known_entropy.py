@@ -22,7 +22,7 @@ LINES = (FOLDER / "test.txt").read_text(encoding="utf-8").splitlines()
 RECIPES = {
     "3-gram": ({"order": 3}, 1.30),
     "5-gram": ({"order": 5}, 0.90),
-    "lstm": (
+    "network": (
         {"backend": "rnn", "epochs": 4, "hidden_size": 192, "dropout": 0.1, "learning_rate": 6e-3},
         0.35,
     ),

@@ -44,7 +44,7 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
     of_model = {name: initial.settings[name] for name in sorted(names)}
     for name, value in of_model.items():
         asked = getattr(config, name)
-        if name in given and asked is not None and asked != value:
+        if name in given and asked not in (None, "auto", value):
             raise UsageError(
                 f"{name} is {value} in the model to begin from, and {asked} was asked for; leave it out, or train "
                 "without init_from"

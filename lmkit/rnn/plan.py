@@ -31,6 +31,7 @@ _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than 
 _PASSES = {"small": 1.0, "medium": 1.5, "large": 8.0}  # over the text that a size must have time for
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
+_LAYERS = {"sru": 4}  # of the others, two
 _AT_ONE = Regularization(input=0.35, hidden=0.25, output=0.35)  # --regularize 1
 
 
@@ -53,6 +54,8 @@ def settle(
     """
     say = report or (lambda line: None)
     small = vocab_size <= SMALL_VOCAB
+    if config.cell == "auto":
+        config = replace(config, cell=suited(device, small=small, weight_drop=bool(config.weight_drop)))
     bptt = config.bptt or (100 if small else 70)
     batch_size = config.batch_size or min(32, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
     head = config.head
@@ -90,6 +93,15 @@ def settle(
     return config
 
 
+def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:
+    """Give the cell that makes most of a time.
+
+    Of an SRU little goes step by step, by a loop that is compiled for CPUs alone, and it has no recurrent weights to
+    drop; but how characters make words is learnt better by an LSTM, which can do more from one step to the next.
+    """
+    return "sru" if device.type == "cpu" and not small and not weight_drop else "lstm"
+
+
 def dial(passes: float) -> float:
     """Give how much noise suits so many passes over a text: what is read twice is not yet learnt by heart.
 
@@ -121,7 +133,7 @@ def sized(config: RnnConfig, size: str, small: bool) -> RnnConfig:
     hidden = config.hidden_size or SIZES[size][small]
     return replace(
         config,
-        num_layers=config.num_layers or 2,
+        num_layers=config.num_layers or _LAYERS.get(config.cell, 2),
         hidden_size=hidden,
         embedding_size=config.embedding_size or hidden,  # of one size, the second layer can be a residual one
     )

@@ -144,7 +144,7 @@ def check(config: RnnConfig) -> None:
         seconds(config.budget)
     checkpoint_interval(config)
     RecurrentStack(
-        kind=config.cell,
+        kind="lstm" if config.cell == "auto" else config.cell,
         input_size=1,
         hidden_size=1,
         activation=config.activation,

@@ -124,8 +124,9 @@ def test_options_of_the_network_are_those_of_the_initial_model(initial: lmkit.Rn
     assert (config.hidden_size, config.num_layers, config.embedding_size) == (12, 1, 12)
     assert config.tie_weights == initial.settings["tie_weights"]
     assert (config.dropout, config.epochs) == (0.2, 3)
-    same = RnnConfig(hidden_size=12, cell="lstm")
-    assert settled(same, initial=initial, given=["hidden_size", "cell"]).hidden_size == 12
+    for cell in ("lstm", "auto"):
+        same = settled(RnnConfig(hidden_size=12, cell=cell), initial=initial, given=["hidden_size", "cell"])
+        assert (same.hidden_size, same.cell) == (12, "lstm")
     for given in ({"cell": "gru"}, {"hidden_size": 99}, {"num_layers": 3}):
         name, value = next(iter(given.items()))
         with pytest.raises(UsageError, match=rf"{name} is {initial.settings[name]} .*{value} was asked for"):

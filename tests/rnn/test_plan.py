@@ -15,6 +15,7 @@ from lmkit.rnn.plan import (
     dial,
     regularization,
     settle,
+    suited,
 )
 
 CPU = torch.device("cpu")
@@ -85,6 +86,19 @@ def test_what_was_asked_for_stays() -> None:
     config, _ = settled(budget="100s", **options)
     assert {name: getattr(config, name) for name in options} == options
     assert settled(size="tiny", budget="1h")[0].hidden_size == SIZES["tiny"][0]
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_cell_suits_the_device_and_the_text_unless_it_is_asked_for() -> None:
+    gpu = torch.device("cuda")
+    assert suited(CPU, small=False, weight_drop=False) == "sru"
+    assert {
+        suited(gpu, small=False, weight_drop=False),
+        suited(CPU, small=True, weight_drop=False),
+        suited(CPU, small=False, weight_drop=True),
+    } == {"lstm"}
+    found = [settled(budget="100s", **asked)[0] for asked in ({}, {"weight_drop": 0.5}, {"cell": "gru"})]
+    assert [(config.cell, config.num_layers) for config in found] == [("sru", 4), ("lstm", 2), ("gru", 2)]
 
 
 def test_passes_need_no_measuring() -> None:
