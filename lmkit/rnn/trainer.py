@@ -298,4 +298,9 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _perplexity(loss: float | None) -> str:
-    return "-" if loss is None else f"{math.exp(min(loss, 700.0)):.2f}"
+    if loss is None:
+        return "-"
+    found = math.exp(min(loss, 700.0))
+    return (
+        f"{found:.2f}" if found < 1e9 else f"{found:.0e}"
+    )  # of a training that diverges, the size is enough

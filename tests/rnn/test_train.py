@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -105,6 +106,17 @@ def test_the_last_weights_are_kept_without_validation() -> None:
 def test_a_rate_that_diverges_is_an_error_with_advice() -> None:
     with pytest.raises(DivergedError, match="--learning-rate"):
         fit(epochs=500, learning_rate=1e30, grad_clip=0.0, cell="rnn", activation="relu")
+
+
+def test_what_is_said_of_a_training_that_diverges_can_be_read() -> None:
+    lines: list[str] = []
+    config = RnnConfig(
+        hidden_size=16, epochs=10, learning_rate=1000.0, grad_clip=0.0, device="cpu", threads=1
+    )
+    with pytest.raises(DivergedError):
+        train(CYCLE, tokenizer=TOKENIZER, config=config, report=lines.append)
+    assert any(re.search(r"perplexity \de\+\d+ in training", line) for line in lines)
+    assert max(map(len, lines)) < 200
 
 
 @pytest.mark.parametrize("valid", [None, CYCLE[:200]], ids=["alone", "with validation"])
