@@ -15,8 +15,6 @@ from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 
 AHEAD = 16  # turns of a short loop that pass until memory has answered
-
-
 # torch's threads, where they are OpenMP's, too: two pools would wait for each other's idle threads to stop spinning
 config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 

@@ -31,7 +31,8 @@ PIECES: dict[str, dict[str, Any]] = {
     "head: not tied": {"tie_weights": False},
     "cell: gru": {"cell": "gru"},
     "cell: rnn": {"cell": "rnn"},
-    "cell: sru, four layers": {"cell": "sru", "num_layers": 4},
+    "cell: lstm": {"cell": "lstm"},
+    "cell: sru": {"cell": "sru"},
     "cell: mogrifier": {"cell": "mogrifier"},
     "layers: one": {"num_layers": 1},
     "layers: three": {"num_layers": 3},
@@ -42,7 +43,7 @@ PIECES: dict[str, dict[str, Any]] = {
     "noise: dropout 0.1 from the beginning": {"dropout": 0.1},
     "noise: dropout 0.2 from the beginning": {"dropout": 0.2},
     "noise: embedding dropout 0.1": {"embedding_dropout": 0.1},
-    "noise: weight drop 0.3": {"weight_drop": 0.3},
+    "cell: lstm, weight drop 0.3": {"cell": "lstm", "weight_drop": 0.3},
     "noise: AR 2, TAR 1": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
     "noise: no weight decay": {"weight_decay": 0.0},
     "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd"},
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--budget", default="5m", help="of each training")
     parser.add_argument("--only", default="", help="pieces whose name holds one of these, between commas")
     parser.add_argument("--units", type=int, help="per layer; those of the first training if not given")
+    parser.add_argument("--threads", type=int, help="of each training; all cores if not given")
     options = parser.parse_args()
     print(f"| {options.budget} each | test perplexity | tokens/s | passes |\n|---|---|---|---|", flush=True)
     pieces = {
@@ -100,6 +102,7 @@ def measured(
             backend="rnn",
             tokenizer=options.tokenizer,
             budget=options.budget,
+            threads=options.threads,
             output=Path(folder) / "model",
             patience=0,
             **{"hidden_size": options.units, **change},

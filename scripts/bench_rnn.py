@@ -35,6 +35,7 @@ import lmkit
 from lmkit.nn.cells import CELLS, make_cell
 from lmkit.nn.devices import choose, prepare
 from lmkit.nn.heads import AdaptiveHead, FullHead
+from lmkit.nn.precision import Precision, fastest
 from lmkit.nn.row_adam import RowAdam
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.network import Network
@@ -161,21 +162,25 @@ def baseline(options: argparse.Namespace) -> None:
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Tokens a second, forwards and backwards, of each cell and head, and milliseconds of a single step."""
+    """Tokens a second, forwards and backwards, of each cell and head, and milliseconds of a single step.
+
+    In float32 and, where it is faster, in the precision that a training would choose here.
+    """
     device = choose(options.device)
     prepare(device)
+    names = dict.fromkeys(("float32", fastest(device)))
+    precisions = [Precision(name, device) for name in names]
     print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("| 32 streams of 70 steps | float32 | bfloat16 |\n|---|---|---|")
+    print(f"| 32 streams of 70 steps | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
     for kind in CELLS:
         for units in (256, 640):
-            rates = [_cell_rate(kind, units, device, autocast) for autocast in (False, True)]
-            print(f"| {kind}, {units} units | {rates[0]:,.0f} | {rates[1]:,.0f} |", flush=True)
+            rates = [_cell_rate(kind, units, precision) for precision in precisions]
+            print(f"| {kind}, {units} units | {' | '.join(f'{rate:,.0f}' for rate in rates)} |", flush=True)
     for words in (10_000, 33_278):
         for name in ("full", "adaptive", "sampled"):
-            rates = [_head_rate(name, words, device, autocast) for autocast in (False, True)]
-            print(
-                f"| {name} head, {words:,} words, 400 units | {rates[0]:,.0f} | {rates[1]:,.0f} |", flush=True
-            )
+            rates = [_head_rate(name, words, precision) for precision in precisions]
+            shown = " | ".join(f"{rate:,.0f}" for rate in rates)
+            print(f"| {name} head, {words:,} words, 400 units | {shown} |", flush=True)
     print("\n| Adam on a table of 33,278 x 400, 4,573 rows of which have a gradient | ms |\n|---|---|")
     for name, rate in _adam_times(device).items():
         print(f"| {name} | {1e3 * rate:.1f} |", flush=True)
@@ -209,14 +214,17 @@ def _best(work: Callable[[], Any], device: torch.device, runs: int = 30) -> floa
     return statistics.median(times[3:])
 
 
-def _cell_rate(kind: str, units: int, device: torch.device, autocast: bool) -> float:
+def _cell_rate(kind: str, units: int, precision: Precision) -> float:
+    device = precision.device
     cell = make_cell(kind, input_size=units, hidden_size=units).to(device)
     x = torch.randn(70, 32, units, device=device, requires_grad=True)
     state = cell.initial_state(32)
 
     def work() -> None:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            cell(x, state)[0].sum().backward()
+        with precision.step():
+            with precision.forwards():
+                out = cell(x, state)[0]
+            out.sum().backward()
 
     return 70 * 32 / _best(work, device, 8)
 
@@ -237,7 +245,8 @@ def _adam_times(device: torch.device) -> dict[str, float]:
     return found
 
 
-def _head_rate(name: str, words: int, device: torch.device, autocast: bool) -> float:
+def _head_rate(name: str, words: int, precision: Precision) -> float:
+    device = precision.device
     make = AdaptiveHead if name == "adaptive" else FullHead
     head = make(vocab_size=words, input_size=400).to(device)
     ranks = np.arange(words) + 2.7
@@ -250,7 +259,7 @@ def _head_rate(name: str, words: int, device: torch.device, autocast: bool) -> f
 
     def work() -> None:
         head.zero_grad()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+        with precision.step(), precision.forwards():
             if name == "sampled":
                 assert isinstance(head, FullHead)
                 sampled.backward(head, features, targets, candidates)

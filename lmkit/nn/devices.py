@@ -45,6 +45,8 @@ def choose(name: str = "auto") -> torch.device:
 def prepare(device: torch.device) -> None:
     """Set what matters for the whole process on that device; call it before the first arithmetic.
 
+    Sparse tensors are made of rows that are known to be there, and are not checked; torch warns where nobody says so.
+
     On a GPU, float32 means float32: torch lets recurrent layers round to tf32 unless it is told not to.
 
     On a CPU, numbers below 1e-38 become 0: a softmax over badly scaled logits makes many of them, and the
@@ -58,6 +60,9 @@ def prepare(device: torch.device) -> None:
     >>> torch.set_flush_denormal(False)  # as it was
     True
     """
+    checks = torch.sparse.check_sparse_tensor_invariants
+    if not checks.is_enabled():  # type: ignore[no-untyped-call]
+        checks.disable()  # type: ignore[no-untyped-call]
     if device.type == "cpu":
         torch.set_flush_denormal(True)
     elif device.type == "cuda":

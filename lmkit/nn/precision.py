@@ -9,6 +9,7 @@ float16     11 bits, nothing above 65504 and nothing below 6e-8: a gradient is t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from lmkit.nn.clip import scale_gradients
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "tf32", "bfloat16", "float16")}
 _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORTH = 1.3  # times as fast, for a narrower precision to be chosen
+_HOPELESS = 4  # times as slow a row, for it not to be tried with many
+_ROWS = {"cpu": (4, 2048), "cuda": (1 << 12, 1 << 16)}  # few, and enough to keep the device busy
 _STEADY = 2000  # steps without an overflow, after which a scale is doubled
 
 
@@ -91,21 +94,28 @@ class Precision:
 
 
 def fastest(device: torch.device) -> str:
-    """Measure which precision a device multiplies matrices fastest in: not every processor that can is faster so."""
-    chosen, shortest = "float32", torch.inf
+    """Measure which precision a device multiplies matrices fastest in: not every processor that can is faster so.
+
+    A few rows are tried before many: a processor that only imitates a precision may take hundreds of times as long.
+    """
+    few, many = _ROWS.get(device.type, _ROWS["cpu"])
+    chosen, shortest = "float32", math.inf
     for name in PRECISIONS.get(device.type, ()):
-        seconds = _seconds(Precision(name, device))
+        precision = Precision(name, device)
+        if _seconds(precision, few) * many / few > _HOPELESS * shortest:
+            continue
+        seconds = _seconds(precision, many)
         if _WORTH * seconds < shortest:
             chosen, shortest = name, seconds
     return chosen
 
 
-def _seconds(precision: Precision) -> float:
+def _seconds(precision: Precision, rows: int) -> float:
     """Give the time of a product of two matrices, those of a layer of 512 units."""
-    a, b = (torch.ones(shape, device=precision.device) for shape in ((2048, 512), (512, 2048)))
+    a, b = (torch.ones(shape, device=precision.device) for shape in ((rows, 512), (512, 2048)))
     times = []
     with precision.step(), precision.forwards():
-        for _ in range(6):
+        for _ in range(4):
             start = time.perf_counter()
             torch.mm(a, b)[0, 0].item()
             times.append(time.perf_counter() - start)

@@ -12,6 +12,7 @@ computes many at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class _Highway(torch.autograd.Function):
         kept, first = kept.contiguous(), first.contiguous()
         gates = gates.contiguous().view(*kept.shape[:2], 3, kept.shape[2])  # Z, F, R one after the other
         h, c = torch.empty_like(kept), torch.empty_like(kept)
-        _forward(*_arrays(gates, kept, first, c, h))
+        _run(_forward, gates, kept, first, c, h)
         ctx.save_for_backward(gates, kept, first, c)
         return h, c[-1].clone()
 
@@ -71,17 +72,15 @@ class _Highway(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         gates, kept, first, c = ctx.saved_tensors
         by_gates, by_kept, by_state = torch.empty_like(gates), torch.empty_like(kept), gradients[1].clone()
-        _backward(*_arrays(gates, kept, first, c, gradients[0].contiguous(), by_gates, by_kept, by_state))
+        _run(_backward, gates, kept, first, c, gradients[0].contiguous(), by_gates, by_kept, by_state)
         return by_gates.flatten(2), by_kept, by_state
 
 
-def _arrays(*tensors: Tensor) -> list[Array]:
-    """Give the memory of tensors to the loops, which use as many threads as torch; numpy has the bits of bfloat16."""
+def _run(loop: Callable[..., None], *tensors: Tensor) -> None:
+    """Run a loop over the memory of tensors, in as many threads as torch uses; numpy has the bits of bfloat16."""
     set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
-    return [
-        (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
-        for tensor in tensors
-    ]
+    numbers = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor for tensor in tensors)
+    loop(*(tensor.detach().numpy() for tensor in numbers))
 
 
 @inlined

@@ -45,7 +45,7 @@ class Learner:
     """A network, its optimiser, and the hidden states that one window leaves to the next.
 
     Attributes:
-        regularization: gives the noise at a share of the training.
+        regularization: gives the rates of the noise at a share of it.
         states: of the streams of this process; None before the first window.
         scale: what every learning rate is multiplied by, besides the schedule.
     """
@@ -89,14 +89,14 @@ class Learner:
             sparse=network.tables() if sampled else (),
         )
 
-    def step(self, window: Window, *, number: int, rate: float, progress: float) -> Step:
+    def step(self, window: Window, *, number: int, rate: float, noise: float) -> Step:
         """Follow the gradient of one window at a share `rate` of the peak learning rate.
 
         Args:
             window: All streams; this process reads its share of them.
             number: Of the step; the candidates of a sampled softmax are drawn by it.
             rate: What the schedule says.
-            progress: How much of the training is over, by which the noise grows.
+            noise: How much there is of all noise that grows.
 
         Raises:
             ResourceError: the device has too little memory.
@@ -107,7 +107,7 @@ class Learner:
         if window.first or self.states is None:
             self.states = self.network.initial_state(inputs.shape[1])
         self.network.train()
-        rates = self.regularization(progress)
+        rates = self.regularization(noise)
         self.network.regularize(rates)
         self.optimizers.zero_grad()
         try:

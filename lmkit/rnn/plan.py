@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,19 @@ from lmkit.rnn.learner import Learner
 from lmkit.rnn.network import Network
 from lmkit.rnn.schedule import DEFAULT_BUDGET
 
-# units per layer, for a large vocabulary and for a small one (characters), where the head costs nothing
-SIZES = {"tiny": (128, 128), "small": (256, 256), "medium": (400, 384), "large": (512, 512)}
-SMALL_VOCAB = 2000
+
+class Size(NamedTuple):
+    """The units of a layer, and the passes over the text that there must be time for."""
+
+    units: int
+    passes: float
+
+
+MANY_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(400, 1.5), "large": Size(512, 8)}
+FEW_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(384, 1.5), "large": Size(512, 8)}
+ON_A_GPU = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(400, 1.5), "large": Size(650, 5)}
+SMALL_VOCAB = 2000  # words, such as characters
 _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than drawing does
-_PASSES = {"small": 1.0, "medium": 1.5, "large": 8.0}  # over the text that a size must have time for
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
 _LAYERS = {"sru": 4}  # of the others, two
@@ -57,25 +65,22 @@ def settle(
     if config.cell == "auto":
         config = replace(config, cell=suited(device, small=small, weight_drop=bool(config.weight_drop)))
     bptt = config.bptt or (100 if small else 70)
-    batch_size = config.batch_size or min(32, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
+    streams = 32 if small or device.type == "cpu" else 64
+    batch_size = config.batch_size or min(streams, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
     head = config.head
     if head == "auto":
         head = "sampled" if vocab_size >= _SAMPLED_FROM and device.type == "cpu" else "full"
-    rate = config.learning_rate
-    if rate is None:
-        rate = 20.0 if config.optimizer == "sgd" else 4e-3
     precision = fastest(device) if config.precision == "auto" else config.precision
-    config = replace(
-        config, bptt=bptt, batch_size=batch_size, head=head, learning_rate=rate, precision=precision
-    )
+    config = replace(config, bptt=bptt, batch_size=batch_size, head=head, precision=precision)
     budget = DEFAULT_BUDGET if config.budget is None else seconds(config.budget)
     timed = config.epochs is None or config.budget is not None
+    sizes = suited_sizes(device, small=small)
     if config.hidden_size is not None or config.size != "auto":
-        config, speed = sized(config, "medium" if config.size == "auto" else config.size, small), None
+        config, speed = sized(config, sizes["medium" if config.size == "auto" else config.size]), None
     elif not timed:
-        config, speed = sized(config, "medium" if small else "small", small), None
+        config, speed = sized(config, sizes["medium" if small else "small"]), None
     else:
-        config, speed = _fitting(config, ids, vocab_size, small=small, budget=budget, device=device)
+        config, speed = _fitting(config, ids, vocab_size, sizes=sizes, budget=budget, device=device)
     passes = config.epochs if config.epochs is not None else math.inf
     if timed:
         if speed is None and config.regularize is None:
@@ -102,22 +107,25 @@ def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:
     return "sru" if device.type == "cpu" and not small and not weight_drop else "lstm"
 
 
+def suited_sizes(device: torch.device, *, small: bool) -> dict[str, Size]:
+    """Give the sizes to choose from: where the head costs nothing, and where wide layers take little longer."""
+    if small:
+        return FEW_WORDS
+    return MANY_WORDS if device.type == "cpu" else ON_A_GPU
+
+
 def dial(passes: float) -> float:
     """Give how much noise suits so many passes over a text: what is read twice is not yet learnt by heart.
 
     >>> [round(dial(passes), 2) for passes in (1, 2.5, 5, 8, 100)]
-    [0.0, 0.0, 0.6, 1.01, 1.5]
+    [0.0, 0.0, 0.6, 1.0, 1.0]
     """
-    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, 1.5)) if passes < math.inf else 1.0
+    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, 1.0)) if passes < math.inf else 1.0
 
 
-def regularization(config: RnnConfig, progress: float = 1.0) -> Regularization:
-    """Give the rates that the dial and the single options say, at a share of the training.
-
-    What the dial says grows in a straight line from nothing (Morerio et al. 2017): without noise the beginning is
-    learnt sooner, and only what has been read often can be learnt by heart. Single options do not change.
-    """
-    found = _AT_ONE.scaled(progress * (config.regularize or 0.0))
+def regularization(config: RnnConfig, share: float = 1.0) -> Regularization:
+    """Give the rates that the dial, so far as it has grown, and the single options say, which do not change."""
+    found = _AT_ONE.scaled(share * (config.regularize or 0.0))
     single = {
         "embedding": config.embedding_dropout,
         "weight": config.weight_drop,
@@ -128,31 +136,43 @@ def regularization(config: RnnConfig, progress: float = 1.0) -> Regularization:
     return replace(found, **{name: rate for name, rate in single.items() if rate is not None})
 
 
-def sized(config: RnnConfig, size: str, small: bool) -> RnnConfig:
-    """Give the config with the layers and units of a size, where they are not given."""
-    hidden = config.hidden_size or SIZES[size][small]
+def sized(config: RnnConfig, size: Size) -> RnnConfig:
+    """Give the config with layers, units and the rate that suits them, where they are not given.
+
+    Wide layers are trained at lower rates, of one over the root of the width from 512 units on.
+    """
+    hidden = config.hidden_size or size.units
+    rate = 20.0 if config.optimizer == "sgd" else 4e-3 * min(1.0, (512 / hidden) ** 0.5)
     return replace(
         config,
         num_layers=config.num_layers or _LAYERS.get(config.cell, 2),
         hidden_size=hidden,
         embedding_size=config.embedding_size or hidden,  # of one size, the second layer can be a residual one
+        learning_rate=rate if config.learning_rate is None else config.learning_rate,
     )
 
 
 def _fitting(
-    config: RnnConfig, ids: np.ndarray, vocab_size: int, *, small: bool, budget: float, device: torch.device
+    config: RnnConfig,
+    ids: np.ndarray,
+    vocab_size: int,
+    *,
+    sizes: dict[str, Size],
+    budget: float,
+    device: torch.device,
 ) -> tuple[RnnConfig, float]:
     """Give the largest size that reads the text often enough in the time there is, and its speed."""
-    limit = _TRIAL_SHARE * budget / len(SIZES)
-    chosen = sized(config, "tiny", small)
+    limit = _TRIAL_SHARE * budget / len(sizes)
+    smallest, *rest = sizes.values()
+    chosen = sized(config, smallest)
     speed = trial(chosen, ids, vocab_size, device=device, limit=limit)
-    for size in list(SIZES)[1:]:
-        larger = sized(config, size, small)
+    for size in rest:
+        larger = sized(config, size)
         faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
-        if faster * budget < 0.5 * _PASSES[size] * len(ids):
+        if faster * budget < 0.5 * size.passes * len(ids):
             break
         found = trial(larger, ids, vocab_size, device=device, limit=limit)
-        if found * budget < _PASSES[size] * len(ids):
+        if found * budget < size.passes * len(ids):
             break
         chosen, speed = larger, found
     return chosen, speed
@@ -174,7 +194,7 @@ def trial(
         while not speeds or (time.monotonic() - began < limit and len(speeds) < 12):
             window = next(reader)
             start = time.perf_counter()
-            learner.step(window, number=len(speeds), rate=0.0, progress=1.0)
+            learner.step(window, number=len(speeds), rate=0.0, noise=1.0)
             speeds.append(len(window) / (time.perf_counter() - start))
     return float(np.median(speeds[1:])) if len(speeds) > 1 else speeds[0]
 

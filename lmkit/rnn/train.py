@@ -144,7 +144,7 @@ def check(config: RnnConfig) -> None:
         seconds(config.budget)
     checkpoint_interval(config)
     RecurrentStack(
-        kind="lstm" if config.cell == "auto" else config.cell,
+        kind="lstm" if config.cell == "auto" else config.cell,  # which has weights to drop, as will be chosen
         input_size=1,
         hidden_size=1,
         activation=config.activation,

@@ -25,7 +25,7 @@ from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
-from lmkit.rnn.schedule import Schedule
+from lmkit.rnn.schedule import Schedule, noise_share
 from lmkit.rnn.snapshot import restore, take
 from lmkit.rnn.validation import cross_entropy, part_of
 
@@ -135,7 +135,8 @@ class Trainer:
         rate = warmup_cosine(progress)
         if self.config.vary_bptt:
             rate *= len(window.inputs) / self.reader.bptt  # a short window says less
-        step = self.learner.step(window, number=self.schedule.step, rate=rate, progress=progress)
+        noise = noise_share(progress, self.reader.position)
+        step = self.learner.step(window, number=self.schedule.step, rate=rate, noise=noise)
         self.schedule.advance()
         self.steps.append(step)
         self.bad_steps = 0 if step.finite or step.overflowed else self.bad_steps + 1
@@ -301,6 +302,4 @@ def _perplexity(loss: float | None) -> str:
     if loss is None:
         return "-"
     found = math.exp(min(loss, 700.0))
-    return (
-        f"{found:.2f}" if found < 1e9 else f"{found:.0e}"
-    )  # of a training that diverges, the size is enough
+    return f"{found:.2f}" if found < 1e9 else f"{found:.0e}"  # of what diverges, the size is enough

@@ -76,8 +76,21 @@ def test_gradients_of_a_scaled_loss_come_back_to_their_size():
     ],
 )
 def test_a_narrower_precision_must_be_worth_it(monkeypatch, seconds, chosen):
-    monkeypatch.setattr(precision, "_seconds", lambda tried: seconds[tried.name])
+    monkeypatch.setattr(precision, "_seconds", lambda tried, rows: rows * seconds[tried.name])
     assert fastest(CUDA) == chosen
+
+
+def test_what_is_hopeless_with_a_few_rows_is_not_tried_with_many(monkeypatch):
+    tried = []
+
+    def seconds(precision: Precision, rows: int) -> float:
+        tried.append((precision.name, rows))
+        return rows * {"float32": 1.0, "bfloat16": 300.0}[precision.name]
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    assert fastest(CPU) == "float32"
+    few, many = sorted({rows for _, rows in tried})
+    assert tried == [("float32", few), ("float32", many), ("bfloat16", few)]
 
 
 def test_the_fastest_is_one_that_the_device_has():

@@ -33,8 +33,8 @@ def made(**options: Any) -> tuple[Learner, Reader, RnnConfig]:
 
 def second_step(learner: Learner, reader: Reader) -> tuple[Step, list[torch.Tensor]]:
     """Give the second step, which begins from a state that is not zero, and its gradients; nothing is moved."""
-    learner.step(next(reader), number=0, rate=0.0, progress=1.0)
-    step = learner.step(next(reader), number=1, rate=0.0, progress=1.0)
+    learner.step(next(reader), number=0, rate=0.0, noise=1.0)
+    step = learner.step(next(reader), number=1, rate=0.0, noise=1.0)
     gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
     return step, [g.to_dense() if g.is_sparse else g for g in gradients]
 
@@ -42,9 +42,9 @@ def second_step(learner: Learner, reader: Reader) -> tuple[Step, list[torch.Tens
 def test_a_step_is_taken_under_the_noise_of_its_time() -> None:
     learner, reader, config = made(regularize=1.0)
     network = learner.network
-    for progress in (0.0, 0.5):
-        learner.step(next(reader), number=0, rate=0.0, progress=progress)
-        rates = regularization(config, progress)
+    for noise in (0.0, 0.5):
+        learner.step(next(reader), number=0, rate=0.0, noise=noise)
+        rates = regularization(config, noise)
         assert (network.input_dropout.rate, network.output_dropout.rate) == (rates.input, rates.output)
         assert (network.stack.dropout.rate, network.stack.weight_drop) == (rates.hidden, rates.weight)
 
@@ -84,7 +84,7 @@ def test_an_overflow_halves_the_scale_and_moves_nothing() -> None:
     learner, reader, _ = made(cell="gru", precision="float16")
     learner.precision.scale = 2.0**40
     before = [parameter.clone() for parameter in learner.network.parameters()]
-    step = learner.step(next(reader), number=0, rate=1.0, progress=0.0)
+    step = learner.step(next(reader), number=0, rate=1.0, noise=0.0)
     assert step.overflowed
     assert not step.finite
     assert math.isfinite(step.loss)
