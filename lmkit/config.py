@@ -136,7 +136,7 @@ class RnnConfig:
     tie_weights: bool = option(True, "use the embedding as the output layer")
     regularize: float | None = option(
         None,
-        "one dial for all noise in training, which grows up to it: 0 is none, 1 suits eight passes",
+        "one dial for all noise in training, which grows up to it: 0 is none, 1 suits eight passes over the text",
         low=0.0,
     )
     dropout: float | None = option(
@@ -153,14 +153,18 @@ class RnnConfig:
     init: str = option(
         "uniform", "initialisation of the weights", choices=("uniform", "normal", "xavier", "orthogonal")
     )
-    batch_size: int | None = option(None, "streams read side by side; chosen by the text if not given", low=1)
+    batch_size: int | None = option(
+        None, "streams read side by side; chosen by text and device if not given", low=1
+    )
     accumulate: int = option(1, "parts that a step is computed in, to take less memory", low=1)
     bptt: int | None = option(
         None, "steps of back-propagation through time; chosen by the text if not given", low=1
     )
     vary_bptt: bool = option(False, "vary the steps from window to window")
     optimizer: str = option("adamw", "adamw or sgd", choices=("adamw", "sgd"))
-    learning_rate: float | None = option(None, "peak of the schedule (4e-3; 20 for sgd)", low=0.0)
+    learning_rate: float | None = option(
+        None, "peak of the schedule (4e-3, less from 512 units on; 20 for sgd)", low=0.0
+    )
     averaging: str = option(
         "off",
         "weights averaged: ema (fading, in the second half) or asgd (all, once validation rests)",

@@ -47,8 +47,8 @@ PIECES: dict[str, dict[str, Any]] = {
     "noise: AR 2, TAR 1": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
     "noise: no weight decay": {"weight_decay": 0.0},
     "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd"},
-    "optimiser: half the rate": {"learning_rate": 2e-3},
-    "optimiser: twice the rate": {"learning_rate": 8e-3},
+    "optimiser: a rate of 2e-3": {"learning_rate": 2e-3},
+    "optimiser: a rate of 8e-3": {"learning_rate": 8e-3},
     "optimiser: no clipping": {"grad_clip": 0.0},
     "schedule: a constant rate": {"schedule": lambda progress: 1.0},
     "schedule: a straight line": {"schedule": lambda progress: min(progress / 0.03, (1 - progress) / 0.97)},
@@ -57,6 +57,7 @@ PIECES: dict[str, dict[str, Any]] = {
     "windows: of varied length": {"vary_bptt": True},
     "windows: half as long": {"bptt": 35},
     "windows: 16 streams": {"batch_size": 16},
+    "windows: 32 streams": {"batch_size": 32},
     "windows: 64 streams": {"batch_size": 64},
     "precision: float32": {"precision": "float32"},
 }

@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", default="auto")
     parser.add_argument("--budgets", default=",".join(BUDGETS), help="of `budgets`")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", help="of `speed`")
     options = parser.parse_args()
     parts[options.part](options)
 
@@ -164,11 +165,11 @@ def baseline(options: argparse.Namespace) -> None:
 def speed(options: argparse.Namespace) -> None:
     """Tokens a second, forwards and backwards, of each cell and head, and milliseconds of a single step.
 
-    In float32 and, where it is faster, in the precision that a training would choose here.
+    In float32 and in --precision: the one that a training would choose here, if none is named.
     """
     device = choose(options.device)
     prepare(device)
-    names = dict.fromkeys(("float32", fastest(device)))
+    names = dict.fromkeys(("float32", options.precision or fastest(device)))
     precisions = [Precision(name, device) for name in names]
     print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"| 32 streams of 70 steps | {' | '.join(names)} |\n|---{'|---' * len(names)}|")

@@ -45,7 +45,8 @@ def choose(name: str = "auto") -> torch.device:
 def prepare(device: torch.device) -> None:
     """Set what matters for the whole process on that device; call it before the first arithmetic.
 
-    Sparse tensors are made of rows that are known to be there, and are not checked; torch warns where nobody says so.
+    Sparse tensors are made of rows that are known to be there, and are not checked unless somebody asked for it; torch
+    warns where nobody says so.
 
     On a GPU, float32 means float32: torch lets recurrent layers round to tf32 unless it is told not to.
 

@@ -25,8 +25,8 @@ from lmkit.nn.clip import scale_gradients
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "tf32", "bfloat16", "float16")}
 _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORTH = 1.3  # times as fast, for a narrower precision to be chosen
-_HOPELESS = 4  # times as slow a row, for it not to be tried with many
-_ROWS = {"cpu": (4, 2048), "cuda": (1 << 12, 1 << 16)}  # few, and enough to keep the device busy
+_HOPELESS = 10  # times as slow with a few rows, for it not to be tried with many
+_ROWS = {"cpu": (8, 2048), "cuda": (1 << 10, 1 << 14)}  # few, and enough to keep the device busy
 _STEADY = 2000  # steps without an overflow, after which a scale is doubled
 
 
@@ -98,23 +98,25 @@ def fastest(device: torch.device) -> str:
 
     A few rows are tried before many: a processor that only imitates a precision may take hundreds of times as long.
     """
-    few, many = _ROWS.get(device.type, _ROWS["cpu"])
-    chosen, shortest = "float32", math.inf
+    chosen, shortest, bearable = "float32", math.inf, math.inf
     for name in PRECISIONS.get(device.type, ()):
-        precision = Precision(name, device)
-        if _seconds(precision, few) * many / few > _HOPELESS * shortest:
+        precision, (few, many) = Precision(name, device), _ROWS[device.type]
+        first = _seconds(precision, few)
+        if first > bearable:
             continue
         seconds = _seconds(precision, many)
         if _WORTH * seconds < shortest:
             chosen, shortest = name, seconds
+        bearable = min(bearable, _HOPELESS * first)
     return chosen
 
 
 def _seconds(precision: Precision, rows: int) -> float:
     """Give the time of a product of two matrices, those of a layer of 512 units."""
-    a, b = (torch.ones(shape, device=precision.device) for shape in ((rows, 512), (512, 2048)))
+    dtype = _HALVES.get(precision.name, torch.float32)
+    a, b = (torch.ones(shape, device=precision.device, dtype=dtype) for shape in ((rows, 512), (512, 2048)))
     times = []
-    with precision.step(), precision.forwards():
+    with precision.step():
         for _ in range(4):
             start = time.perf_counter()
             torch.mm(a, b)[0, 0].item()

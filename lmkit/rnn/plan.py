@@ -33,13 +33,15 @@ class Size(NamedTuple):
 
 
 MANY_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(400, 1.5), "large": Size(512, 8)}
-FEW_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(384, 1.5), "large": Size(512, 8)}
-ON_A_GPU = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(400, 1.5), "large": Size(650, 5)}
-SMALL_VOCAB = 2000  # words, such as characters
+MANY_WORDS_ON_A_GPU = MANY_WORDS | {"large": Size(650, 5)}
+FEW_WORDS = MANY_WORDS | {"medium": Size(384, 1.5)}
+_FEW = 2000  # words, such as characters: the head costs nothing
 _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than drawing does
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
 _LAYERS = {"sru": 4}  # of the others, two
+_MOST_NOISE = 1.2  # of the dial, unless more is asked for
+_NOISY_PASSES = 8  # over the text, after which noise grows no more
 _AT_ONE = Regularization(input=0.35, hidden=0.25, output=0.35)  # --regularize 1
 
 
@@ -61,7 +63,7 @@ def settle(
         report: Receives lines for the user.
     """
     say = report or (lambda line: None)
-    small = vocab_size <= SMALL_VOCAB
+    small = vocab_size <= _FEW
     if config.cell == "auto":
         config = replace(config, cell=suited(device, small=small, weight_drop=bool(config.weight_drop)))
     bptt = config.bptt or (100 if small else 70)
@@ -78,7 +80,7 @@ def settle(
     if config.hidden_size is not None or config.size != "auto":
         config, speed = sized(config, sizes["medium" if config.size == "auto" else config.size]), None
     elif not timed:
-        config, speed = sized(config, sizes["medium" if small else "small"]), None
+        config, speed = sized(config, sizes["medium" if small or device.type != "cpu" else "small"]), None
     else:
         config, speed = _fitting(config, ids, vocab_size, sizes=sizes, budget=budget, device=device)
     passes = config.epochs if config.epochs is not None else math.inf
@@ -108,19 +110,31 @@ def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:
 
 
 def suited_sizes(device: torch.device, *, small: bool) -> dict[str, Size]:
-    """Give the sizes to choose from: where the head costs nothing, and where wide layers take little longer."""
+    """Give the sizes to choose from, the smallest first."""
     if small:
         return FEW_WORDS
-    return MANY_WORDS if device.type == "cpu" else ON_A_GPU
+    return MANY_WORDS if device.type == "cpu" else MANY_WORDS_ON_A_GPU
 
 
 def dial(passes: float) -> float:
     """Give how much noise suits so many passes over a text: what is read twice is not yet learnt by heart.
 
     >>> [round(dial(passes), 2) for passes in (1, 2.5, 5, 8, 100)]
-    [0.0, 0.0, 0.6, 1.0, 1.0]
+    [0.0, 0.0, 0.6, 1.01, 1.2]
     """
-    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, 1.0)) if passes < math.inf else 1.0
+    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, _MOST_NOISE))
+
+
+def noise_share(progress: float, passes: float) -> float:
+    """Give how much of the noise there is at a share of the training, after so many passes over the text.
+
+    It grows in a straight line from nothing (Morerio et al. 2017): without noise the beginning is learnt sooner, and
+    only what has been read often can be learnt by heart. Eight times are often, however long is left.
+
+    >>> noise_share(0.5, 2), noise_share(0.1, 4), noise_share(0.1, 20)
+    (0.5, 0.5, 1.0)
+    """
+    return max(progress, min(1.0, passes / _NOISY_PASSES))
 
 
 def regularization(config: RnnConfig, share: float = 1.0) -> Regularization:
@@ -139,7 +153,7 @@ def regularization(config: RnnConfig, share: float = 1.0) -> Regularization:
 def sized(config: RnnConfig, size: Size) -> RnnConfig:
     """Give the config with layers, units and the rate that suits them, where they are not given.
 
-    Wide layers are trained at lower rates, of one over the root of the width from 512 units on.
+    From 512 units on, the rate of AdamW falls as one over the root of the width.
     """
     hidden = config.hidden_size or size.units
     rate = 20.0 if config.optimizer == "sgd" else 4e-3 * min(1.0, (512 / hidden) ** 0.5)
@@ -169,7 +183,7 @@ def _fitting(
     for size in rest:
         larger = sized(config, size)
         faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
-        if faster * budget < 0.5 * size.passes * len(ids):
+        if device.type == "cpu" and faster * budget < 0.5 * size.passes * len(ids):
             break
         found = trial(larger, ids, vocab_size, device=device, limit=limit)
         if found * budget < size.passes * len(ids):

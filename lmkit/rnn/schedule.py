@@ -12,7 +12,6 @@ from lmkit.config import RnnConfig, seconds
 DEFAULT_BUDGET = 600.0  # seconds, where neither a time nor a number of epochs is asked for,
 DEFAULT_EPOCHS = 40.0  # and at most so many epochs,
 DEFAULT_STEPS = 2000  # but at least so many steps, in a small text
-_NOISY_PASSES = 8.0  # over the text, after which the noise grows no more
 
 
 @dataclass
@@ -94,15 +93,3 @@ class Schedule:
         if math.isfinite(self.total_steps):
             self.total_steps = max(1.0, min(share * now[2], self.total_steps - (now[2] - steps)))
         self.passed = now
-
-
-def noise_share(progress: float, passes: float) -> float:
-    """Give how much of the noise there is at a share of the training, after so many passes over the text.
-
-    It grows in a straight line from nothing (Morerio et al. 2017): without noise the beginning is learnt sooner, and
-    only what has been read often can be learnt by heart. Eight times are often, however long is left.
-
-    >>> noise_share(0.5, 2), noise_share(0.1, 4), noise_share(0.1, 20)
-    (0.5, 0.5, 1.0)
-    """
-    return max(progress, min(1.0, passes / _NOISY_PASSES))

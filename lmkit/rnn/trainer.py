@@ -25,7 +25,8 @@ from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
-from lmkit.rnn.schedule import Schedule, noise_share
+from lmkit.rnn.plan import noise_share
+from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.snapshot import restore, take
 from lmkit.rnn.validation import cross_entropy, part_of
 

@@ -76,8 +76,17 @@ def test_gradients_of_a_scaled_loss_come_back_to_their_size():
     ],
 )
 def test_a_narrower_precision_must_be_worth_it(monkeypatch, seconds, chosen):
-    monkeypatch.setattr(precision, "_seconds", lambda tried, rows: rows * seconds[tried.name])
+    monkeypatch.setattr(precision, "_seconds", lambda tried, rows: 3000 + rows * seconds[tried.name])
     assert fastest(CUDA) == chosen
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_what_takes_long_to_begin_may_still_be_the_fastest(monkeypatch, device):
+    def seconds(precision: Precision, rows: int) -> float:
+        return rows if precision.name == "float32" else 100 + rows / 3
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    assert fastest(device) == ("tf32" if device == CUDA else "bfloat16")
 
 
 def test_what_is_hopeless_with_a_few_rows_is_not_tried_with_many(monkeypatch):

@@ -13,8 +13,9 @@ from lmkit.rnn import plan
 from lmkit.rnn.plan import (
     FEW_WORDS,
     MANY_WORDS,
-    ON_A_GPU,
+    MANY_WORDS_ON_A_GPU,
     dial,
+    noise_share,
     regularization,
     settle,
     suited,
@@ -108,8 +109,8 @@ def test_sizes_suit_the_device_and_the_text() -> None:
     gpu = torch.device("cuda")
     assert suited_sizes(CPU, small=False) == MANY_WORDS
     assert suited_sizes(CPU, small=True) == suited_sizes(gpu, small=True) == FEW_WORDS
-    assert suited_sizes(gpu, small=False) == ON_A_GPU
-    for sizes in (MANY_WORDS, FEW_WORDS, ON_A_GPU):
+    assert suited_sizes(gpu, small=False) == MANY_WORDS_ON_A_GPU
+    for sizes in (MANY_WORDS, FEW_WORDS, MANY_WORDS_ON_A_GPU):
         units, passes = zip(*sizes.values(), strict=True)
         assert list(units) == sorted(units)
         assert list(passes) == sorted(passes)
@@ -120,6 +121,25 @@ def test_wide_layers_have_a_lower_rate_unless_one_is_asked_for() -> None:
     assert rates[0] == rates[1] == 2 * rates[2]
     assert settled(epochs=1, hidden_size=2048, learning_rate=0.1)[0].learning_rate == 0.1
     assert settled(epochs=1, optimizer="sgd")[0].learning_rate == 20.0
+
+
+def test_a_gpu_reads_wide_and_tries_every_size_since_width_costs_it_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "trial", lambda config, ids, vocab_size, **_: 1e4)
+    monkeypatch.setattr(plan, "fastest", lambda device: "bfloat16")
+    ids = np.tile(IDS, 10)
+    for seconds, units in ((300, 400), (1100, 650)):
+        options = RnnConfig(budget=f"{seconds}s")
+        config = settle(options, ids, WORDS, device=torch.device("cuda"), report=None)
+        assert (config.cell, config.head, config.hidden_size, config.batch_size) == (
+            "lstm",
+            "full",
+            units,
+            64,
+        )
+    passes = settle(RnnConfig(epochs=3), ids, WORDS, device=torch.device("cuda"), report=None)
+    assert passes.hidden_size == MANY_WORDS["medium"].units
 
 
 def test_passes_need_no_measuring() -> None:
@@ -138,7 +158,12 @@ def test_the_dial_rises_with_the_passes() -> None:
     dials = [dial(number) for number in passes]
     assert dials == sorted(dials)
     assert dials[0] == 0
-    assert dials[-3:] == [1.0, 1.0, 1.0]
+    assert dials[-2] == dials[-1]
+
+
+def test_noise_grows_with_the_training_and_is_there_after_eight_passes() -> None:
+    assert [noise_share(progress, 2 * progress) for progress in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
+    assert [noise_share(0.01 * passes, passes) for passes in (0, 4, 8, 50)] == [0.0, 0.5, 1.0, 1.0]
 
 
 def test_single_rates_go_before_the_dial() -> None:

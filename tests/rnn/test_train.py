@@ -14,6 +14,7 @@ import lmkit
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError, Stopped, UsageError
 from lmkit.nn.clip import clip_grad_norm
+from lmkit.rnn.plan import regularization
 from lmkit.rnn.train import check, train
 from lmkit.rnn.trainer import Trainer
 from lmkit.rnn.validation import part_of
@@ -64,6 +65,23 @@ def test_a_budget_ends_on_time() -> None:
     assert 1.9 < time.monotonic() - began < 4
     assert points[-1]["progress"] == 1.0
     assert 10 <= len(points) <= 20
+
+
+def test_each_step_is_taken_under_the_noise_of_its_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[tuple[float, float]] = []
+    step, whole = Trainer._step, regularization(RnnConfig(regularize=1.0)).output
+
+    def watched(trainer: Trainer) -> int:
+        before = trainer.reader.position
+        tokens = step(trainer)
+        shares.append((before, trainer.network.output_dropout.rate / whole))
+        return tokens
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    fit(epochs=16, dropout=None, regularize=1.0)
+    assert all(share == pytest.approx(1.0) for passes, share in shares if passes > 8.5)
+    assert all(share < 0.6 for passes, share in shares if passes < 4)
+    assert any(passes > 8.5 for passes, _ in shares)
 
 
 def test_the_points_of_the_learning_curve() -> None:
