@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "Write a model in a format of other tools.",
     "plot": "Draw the learning curves of trained models.",
     "info": "Describe a model folder.",
+    "doctor": "Tell whether a recurrent model is in a state to learn in.",
 }
 EXAMPLES = """
 \b

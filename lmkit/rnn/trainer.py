@@ -8,16 +8,18 @@ just when the time is over. The weights with the best validation are the ones ke
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError
 from lmkit.nn.averaging import WeightAverage
+from lmkit.nn.gradients import share_inside
 from lmkit.nn.optim import warmup_cosine
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.batches import Reader
@@ -253,8 +255,12 @@ class Trainer:
             "gradient_norm": float(np.mean([step.norm for step in finite])) if finite else None,
             "clipped": float(np.mean([step.norm > clip for step in finite])) if finite else None,
             "skipped": len(self.steps) - len(finite),
+            "gradient_inside": round(share_inside(self._gradients()), 4),  # of the last step, in the layers
             "tokens_per_second": round(speed),
         }
+
+    def _gradients(self) -> Iterator[Tensor]:
+        return (p.grad for p in self.network.stack.parameters() if p.grad is not None)
 
     def _tell(self, entry: dict[str, Any]) -> None:
         self.entries.append(entry)

@@ -95,7 +95,9 @@ def test_the_points_of_the_learning_curve() -> None:
         "learning_rate",
         "gradient_norm",
         "clipped",
+        "gradient_inside",
     } <= points[0].keys()
+    assert all(0 <= point["gradient_inside"] <= 1 for point in points)
     assert all(point["clipped"] == 1.0 for point in points)
     assert points[-1]["learning_rate"] < points[len(points) // 2]["learning_rate"]
 

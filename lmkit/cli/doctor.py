@@ -1,0 +1,78 @@
+"""`lmkit doctor`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from lmkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from lmkit.nn.diagnostics import Examination
+
+EPILOG = """
+\b
+Examples:
+  lmkit doctor --gradients my-rnn valid.txt
+  lmkit doctor --gradients my-rnn valid.txt --json
+"""
+
+
+@click.command("doctor", epilog=EPILOG)
+@click.argument("model", metavar="MODEL")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--gradients", is_flag=True, help="Look at the gradients of a recurrent model  [the default]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) -> None:
+    """Tell whether a recurrent model is in a state to learn in, on a text: one pass forwards and back.
+
+    The share of each gradient inside [1e-6, 1e3], what float16 would lose of it, mean and variance of what every layer
+    gives out, how far back the gradient reaches, and what is wrong, if anything is.
+    """
+    from lmkit.bundle import load
+    from lmkit.text.corpus import Corpus
+
+    loaded = load(model)
+    if loaded.backend != "rnn":
+        raise UsageError(
+            f"{model}: a model of the backend {loaded.backend} has no gradients; name a recurrent one"
+        )
+    from lmkit.rnn.examination import examination
+    from lmkit.rnn.model import RnnModel
+
+    assert isinstance(loaded, RnnModel)
+    ids = loaded.tokenizer.encode_corpus(Corpus.to_learn_from(list(files)))
+    found = examination(loaded, ids)
+    findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
+    if as_json:
+        click.echo(json.dumps({**asdict(found), "memory": found.memory, "findings": findings, "schema": 1}))
+        return
+    click.echo(_tables(found))
+    for line in findings or ["nothing is wrong"]:
+        click.echo(line)
+
+
+def _tables(found: Examination) -> str:
+    """Write what was found in columns."""
+    wide = max(len(entries.name) for entries in found.gradients)
+    lines = [f"{'gradient':<{wide}}      norm  below 1e-6  inside  above 1e3  lost in float16"]
+    lines += [
+        f"{e.name:<{wide}}  {e.norm:8.2e}  {e.below:10.1%}  {e.inside:6.1%}  {e.above:9.1%}  "
+        f"{e.underflow + e.overflow:15.1%}"
+        for e in found.gradients
+    ]
+    lines += ["", f"{'layer':<{wide}}      mean  variance  of the gradient: mean  variance"]
+    lines += [
+        f"{s.name:<{wide}}  {s.mean:8.1e}  {s.variance:8.1e}  {s.gradient_mean:21.1e}  {s.gradient_variance:8.1e}"
+        for s in found.signals
+    ]
+    lines.append("")
+    lines += [f"{name:<{wide}}  spectral radius {radius:.3g}" for name, radius in found.radii.items()]
+    lines.append(
+        f"loss {found.loss:.4f} nats; the gradient reaches {found.memory} of {len(found.reach)} steps back"
+    )
+    return "\n".join(lines)

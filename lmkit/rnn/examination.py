@@ -1,0 +1,40 @@
+"""A model's diagnostics on a text: what one step of training would see, without noise and without moving anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmkit.errors import InputError
+from lmkit.nn.diagnostics import Examination, examine
+from lmkit.nn.regularization import Regularization
+from lmkit.rnn.batches import streams
+from lmkit.rnn.model import RnnModel
+
+_STREAMS, _STEPS = 16, 70
+
+
+def examination(model: RnnModel, ids: np.ndarray) -> Examination:
+    """Read the first steps of 16 streams of a text (T,) and follow the loss back.
+
+    Raises:
+        InputError: the text is too short to say anything.
+    """
+    if len(ids) < 2:
+        raise InputError(f"a text of {len(ids)} tokens is too short for a gradient; give one of some lines")
+    network, device = model.network, model.device
+    columns = torch.as_tensor(
+        streams(ids, max(1, min(_STREAMS, len(ids) // 16)))[: _STEPS + 1], device=device
+    )
+    network.regularize(Regularization())
+
+    def loss() -> Tensor:
+        features, _ = network(columns[:-1], network.initial_state(columns.shape[1]))
+        return network.output.loss(features.flatten(0, 1), columns[1:].flatten()).mean()
+
+    network.train()  # a GPU's kernels follow nothing back otherwise
+    try:
+        return examine(network, loss)
+    finally:
+        network.eval()

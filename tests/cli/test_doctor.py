@@ -1,0 +1,33 @@
+"""`lmkit doctor` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cli.test_commands import MANY, ok, refused
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--backend", "rnn", "--epochs", "1", "--hidden-size", "8", "-o", "m", "-q"))
+    shown = ok(lmkit("doctor", "--gradients", "m", "c.txt"))
+    assert "embedding.weight" in shown
+    assert "steps back" in shown
+    assert "nothing is wrong" in shown
+    facts = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json")))
+    assert {"loss", "gradients", "signals", "radii", "reach", "memory", "findings", "schema"} <= facts.keys()
+    assert facts["findings"] == []
+    assert 1 <= facts["memory"] <= len(facts["reach"])
+
+
+def test_what_cannot_be_examined_is_refused(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    ok(lmkit("train", "c.txt", "--order", "2", "-o", "m", "-q"))
+    refused(lmkit("doctor", "--gradients", "m", "c.txt"), 2, "ngram", "no gradients")
+    refused(lmkit("doctor", "--gradients", "none", "c.txt"), 2, "none: there is no model")
+    refused(lmkit("doctor", "--gradients", "m"), 2, "FILE")
