@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
     from lmkit.rnn.model import RnnModel as RnnModel
+    from lmkit.selection import CrossValidation as CrossValidation
+    from lmkit.selection import crossval as crossval
     from lmkit.text.corpus import Corpus as Corpus
     from lmkit.text.tokenizer import Tokenizer as Tokenizer
     from lmkit.text.vocabulary import Vocabulary as Vocabulary
@@ -50,6 +52,7 @@ _PLACES = {
     "ResourceError": "errors",
     "UsageError": "errors",
     "Corpus": "text.corpus",
+    "CrossValidation": "selection",
     "Evaluation": "evaluation",
     "LanguageModel": "model",
     "NgramModel": "ngram.model",
@@ -60,6 +63,7 @@ _PLACES = {
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
     "count": "counting",
+    "crossval": "selection",
     "generate": "generation",
     "load": "bundle",
     "perplexity": "evaluation",

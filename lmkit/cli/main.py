@@ -22,6 +22,7 @@ from lmkit.version import __version__
 
 COMMANDS = {
     "train": "Train a model on text.",
+    "crossval": "Compare options by cross-validation.",
     "count": "Count the n-grams of a text, to train on later.",
     "ppl": "Measure the perplexity of a model.",
     "generate": "Write text with a model.",

@@ -19,6 +19,21 @@ HOLDOUT = 0.1
 MIN_LINES = 100  # with fewer there is too little to measure on, and every line is for training
 
 
+def hashed_lines(block: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Give the hash of each line as a number in [0, 1), and the length of each in bytes, its end included.
+
+    >>> shares, lengths = hashed_lines(b"the fox\\n\\nthe fox\\n")
+    >>> bool(shares[0] == shares[2]), lengths.tolist()
+    (True, [8, 1, 8])
+    """
+    from lmkit.text import kernels
+
+    count = block.count(b"\n")
+    hashes, ends = np.empty(count, np.uint64), np.empty(count, np.int64)
+    kernels.hash_lines(np.frombuffer(block, np.uint8), hashes, ends)
+    return hashes.astype(np.float64) / 2**64, np.diff(ends, prepend=0)
+
+
 class HeldOutLines:
     """Lines put aside, on disk: a tenth of a text that does not fit into memory may not fit either."""
 
@@ -105,20 +120,13 @@ class TrainingLines(Corpus):
                 yield train_part
 
     def _split(self, block: bytes) -> tuple[bytes, bytes, bytes]:
-        from lmkit.text import kernels
-
-        data = np.frombuffer(block, np.uint8)
-        count = block.count(b"\n")
-        hashes, ends = np.empty(count, np.uint64), np.empty(count, np.int64)
-        kernels.hash_lines(data, hashes, ends)
-        lengths = np.diff(ends, prepend=0)
-        share = hashes.astype(np.float64) / 2**64
+        shares, lengths = hashed_lines(block)
         valid, test = self.halves
-        part = np.zeros(count, np.uint8)
-        part[share < self.holdout] = 2 if test else 0
-        part[share < self.holdout / 2] = 1 if valid else 0
+        part = np.zeros(len(shares), np.uint8)
+        part[shares < self.holdout] = 2 if test else 0
+        part[shares < self.holdout / 2] = 1 if valid else 0
         part[lengths == 1] = 0
-        of_byte = np.repeat(part, lengths)
+        data, of_byte = np.frombuffer(block, np.uint8), np.repeat(part, lengths)
         train_part, valid_part, test_part = (data[of_byte == k].tobytes() for k in range(3))
         return train_part, valid_part, test_part
 

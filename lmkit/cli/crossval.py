@@ -1,0 +1,105 @@
+"""`lmkit crossval`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lmkit.cli.options import config_options
+from lmkit.cli.train import SectionedCommand
+from lmkit.config import NgramConfig, RnnConfig, TextConfig
+from lmkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from lmkit.selection import CrossValidation
+
+EPILOG = """
+\b
+Examples:
+  lmkit crossval corpus.txt --grid order=2,3,4,5
+  lmkit crossval corpus.txt --grid order=3,4 --grid interpolate_unigrams=true,false --refit -o best
+  lmkit crossval corpus.txt --backend rnn --epochs 10 --grid hidden_size=64,128 -k 3
+"""
+
+
+@click.command("crossval", cls=SectionedCommand, epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-k", "k", type=int, default=5, help="how many folds  [5]")
+@click.option(
+    "--grid", multiple=True, required=True, metavar="NAME=A,B", help="values of an option to compare"
+)
+@click.option("--backend", default="ngram", metavar="TEXT", help="kind of model  [ngram]")
+@click.option(
+    "--refit", is_flag=True, help="train the winner on all folds, and measure it on test lines, once"
+)
+@click.option("-o", "--output", metavar="TEXT", help="model folder to write the winner to")
+@click.option("--force", is_flag=True, help="replace an existing model")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("-q", "--quiet", is_flag=True, help="say nothing but warnings and errors")
+@config_options(TextConfig, NgramConfig, RnnConfig)
+def command(
+    files: tuple[str, ...],
+    k: int,
+    grid: tuple[str, ...],
+    backend: str,
+    refit: bool,
+    output: str | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Compare options on a text by k-fold cross-validation, and rank them.
+
+    Every line is measured by a model that has not learnt from it or from a copy of it. A twentieth of the lines is kept
+    out of all folds, to measure the winner once (--refit).
+    """
+    from lmkit.selection import crossval
+
+    found = crossval(
+        files,
+        grid=dict(_values(text) for text in grid),
+        k=k,
+        backend=backend,
+        refit=refit,
+        output=output,
+        force=force,
+        report=None if quiet else lambda line: click.echo(line, err=True),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if as_json:
+        click.echo(json.dumps(_facts(found), ensure_ascii=False))
+        return
+    names = list(found.best.options)
+    wide = [max(len(n), *(len(str(c.options[n])) for c in found.configurations)) for n in names]
+    click.echo("  ".join([*map(str.ljust, names, wide), "perplexity", "deviation", "  seconds"]))
+    for configuration in found.configurations:
+        values = [str(configuration.options[name]).ljust(w) for name, w in zip(names, wide, strict=True)]
+        figures = f"{configuration.mean:10.4f}  {configuration.deviation:9.4f}  {configuration.seconds:9.2f}"
+        click.echo("  ".join([*values, figures]))
+    if found.test is not None:
+        best = ", ".join(f"{name}={value}" for name, value in found.best.options.items())
+        click.echo(f"{best}, trained on all folds: test perplexity {found.test.perplexity:.4f}")
+        click.echo(f"signature  {found.test.signature}")
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    """Read NAME=A,B."""
+    name, equals, values = text.partition("=")
+    if not equals or not all(values.split(",")):
+        raise UsageError(f"--grid {text}: write it as --grid order=2,3,4")
+    switches = {"true": True, "false": False}
+    return name.replace("-", "_"), [switches.get(value, value) for value in values.split(",")]
+
+
+def _facts(found: CrossValidation) -> dict[str, Any]:
+    return {
+        "configurations": [
+            {**vars(c), "mean": c.mean, "deviation": c.deviation} for c in found.configurations
+        ],
+        "best": found.best.options,
+        "test": None if found.test is None else found.test.as_dict(),
+        "schema": 1,
+    }

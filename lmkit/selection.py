@@ -1,0 +1,195 @@
+"""Model selection: which options suit a text, judged on every line of it in turn, by a model that has not met it.
+
+The lines are dealt into k folds by what they say, so that copies of a line are in one fold. For each configuration k
+models are trained, each without one fold, which it is then measured on (cross-validation, Stone 1974). A twentieth of
+the lines is kept out of all of it, the test lines that `lmkit train` would hold out: they measure one model, once, the
+winner, trained again on all folds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmkit.errors import InputError, UsageError
+from lmkit.evaluation import Evaluation, perplexity
+from lmkit.files import check_target
+from lmkit.text.corpus import Corpus, PathLike
+from lmkit.text.sources import Source
+from lmkit.text.splits import HOLDOUT, hashed_lines
+from lmkit.training import train
+
+# perplexities of models with other words, or other tokens, do not compare
+_NEVER_VARIED = ("tokenizer", "vocab", "vocab_size", "min_count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One point of a grid, and what came of it.
+
+    Attributes:
+        options: by name.
+        perplexities: on each fold, of the model that was trained on the others.
+        seconds: for all of it.
+    """
+
+    options: dict[str, Any]
+    perplexities: list[float]
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        """Mean of the perplexities."""
+        return statistics.fmean(self.perplexities)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the perplexities from fold to fold."""
+        return statistics.stdev(self.perplexities)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """All configurations, the best first, and what the test lines say of the best, if it was trained again."""
+
+    configurations: list[Configuration]
+    test: Evaluation | None
+
+    @property
+    def best(self) -> Configuration:
+        """The configuration of the lowest mean perplexity."""
+        return self.configurations[0]
+
+
+def crossval(
+    text: str | PathLike | Iterable[PathLike] | Corpus,
+    *,
+    grid: Mapping[str, Sequence[Any]],
+    k: int = 5,
+    backend: str = "ngram",
+    refit: bool = False,
+    output: PathLike | None = None,
+    force: bool = False,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> CrossValidation:
+    """Compare every combination of some options by k-fold cross-validation.
+
+    One model is trained at a time; n-grams are counted, and networks trained, on all cores.
+
+    Args:
+        text: As for `lmkit.train`.
+        grid: The values to try of each option.
+        k: How many folds.
+        backend: The kind of model.
+        refit: Whether to train the best configuration on all folds, and measure it on the test lines.
+        output: The folder to save that model in.
+        force: Whether a model there may be replaced.
+        report: Receives a line for every model.
+        **options: Options that do not vary.
+
+    Raises:
+        UsageError: an option is unknown, or varied where perplexities could not be compared.
+        InputError: the text is too short to be dealt into k folds and test lines.
+
+    >>> lines = "".join(f"the fox saw {n} owls .\\n" for n in range(200))
+    >>> found = crossval(lines, grid={"order": [1, 2]}, k=3)
+    >>> found.best.options, len(found.best.perplexities)
+    ({'order': 2}, 3)
+    """
+    if k < 2:
+        raise UsageError(f"{k} folds leave nothing to train on; give at least 2")
+    for name in _NEVER_VARIED:
+        if name in grid:
+            raise UsageError(
+                f"{name} changes what is predicted, and such perplexities do not compare; choose it, and vary others"
+            )
+    if output is not None:
+        if not refit:
+            raise UsageError("only the winner is saved, once it is trained again: add --refit")
+        check_target(Path(output), force=force)
+    say = report or (lambda line: None)
+    corpus = Corpus.to_learn_from(text)
+    corpus.raw = options.get("tokenizer") == "byte"
+    with tempfile.TemporaryDirectory(prefix="lmkit-crossval-") as name:
+        folder = Path(name)
+        deal(corpus, folder, k=k)
+        found = []
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            began, perplexities = time.monotonic(), []
+            for fold in range(k):
+                model = train(
+                    folder / f"train-{fold}.txt", backend=backend, holdout=0, **{**options, **point}
+                )
+                perplexities.append(perplexity(model, folder / f"valid-{fold}.txt").perplexity)
+                say(f"{_shown(point)}, fold {fold + 1} of {k}: perplexity {perplexities[-1]:.4f}")
+            found.append(
+                Configuration(
+                    options=point, perplexities=perplexities, seconds=round(time.monotonic() - began, 2)
+                )
+            )
+        found.sort(key=lambda configuration: configuration.mean)
+        test = None
+        if refit:
+            names = ", ".join(source.name for source in corpus.sources)
+            rest = Source(f"{names}, but test lines", lambda: (folder / "rest.txt").open("rb"), lasting=False)
+            model = train(
+                Corpus([rest]),
+                backend=backend,
+                holdout=0,
+                output=output,
+                force=force,
+                **{**options, **found[0].options},
+            )
+            test = perplexity(model, folder / "test.txt")
+    return CrossValidation(configurations=found, test=test)
+
+
+def deal(corpus: Corpus, folder: Path, *, k: int) -> None:
+    """Write the lines of a corpus into train-0.txt and valid-0.txt, ..., rest.txt and test.txt, in their order.
+
+    Every line is in one fold, and in the training text of all others; but for the test lines, which are those that
+    `lmkit train` holds out. Blank lines are for training.
+
+    Raises:
+        InputError: a fold or the test has no line.
+    """
+    names = [f"{kind}-{fold}.txt" for fold in range(k) for kind in ("train", "valid")] + [
+        "rest.txt",
+        "test.txt",
+    ]
+    lines = np.zeros(k + 1, np.int64)  # of each fold, and of the test
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("wb")) for name in names}
+        for block in corpus.blocks():
+            shares, lengths = hashed_lines(block)
+            test = (shares >= HOLDOUT / 2) & (shares < HOLDOUT)
+            place = np.where(shares < HOLDOUT, shares, shares - HOLDOUT / 2) / (1 - HOLDOUT / 2)  # in [0, 1)
+            fold = np.where(test, k, np.minimum((place * k).astype(np.int64), k - 1))
+            fold[lengths == 1] = -1
+            lines += np.bincount(fold[fold >= 0], minlength=k + 1)
+            data, of_byte = np.frombuffer(block, np.uint8), np.repeat(fold, lengths)
+            for number in range(k):
+                files[f"train-{number}.txt"].write(data[(of_byte != number) & (of_byte != k)].tobytes())
+                files[f"valid-{number}.txt"].write(data[of_byte == number].tobytes())
+            files["rest.txt"].write(data[of_byte != k].tobytes())
+            files["test.txt"].write(data[of_byte == k].tobytes())
+    if not lines.all():
+        raise InputError(
+            f"{int(lines.sum())} lines that are not blank are too few for {k} folds and a test; give a longer text, or "
+            "fewer folds"
+        )
+
+
+def _shown(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())

@@ -1,0 +1,40 @@
+"""`lmkit crossval` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cli.test_commands import MANY, ok, refused
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def test_options_are_ranked_and_the_winner_is_saved(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    grid = ("--grid", "order=1,2", "--grid", "interpolate-unigrams=true,false")
+    run = lmkit("crossval", "c.txt", "-k", "3", *grid, "--refit", "-o", "best")
+    head, *rows, test, signature = ok(run).splitlines()
+    assert head.split() == ["order", "interpolate_unigrams", "perplexity", "deviation", "seconds"]
+    means = [float(row.split()[2]) for row in rows]
+    assert len(means) == 4
+    assert means == sorted(means)
+    assert run.stderr.count(b"fold") == 12
+    assert "trained on all folds: test perplexity" in test
+    assert f"order:{rows[0].split()[0]}" in signature
+    assert "order=" in ok(lmkit("info", "-m", "best"))
+    facts = json.loads(ok(lmkit("crossval", "c.txt", "--grid", "order=2", "-q", "--json")))
+    assert facts["best"] == {"order": "2"}
+    assert len(facts["configurations"][0]["perplexities"]) == 5
+    assert facts["test"] is None
+
+
+def test_what_cannot_be_compared_is_refused(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    refused(lmkit("crossval", "c.txt", "--grid", "order"), 2, "--grid order", "--grid order=2,3,4")
+    refused(lmkit("crossval", "c.txt", "--grid", "vocab_size=5,9"), 2, "do not compare")
+    refused(lmkit("crossval", "c.txt", "--grid", "ordr=2"), 2, "'ordr'", "order")
+    refused(lmkit("crossval", "none.txt", "--grid", "order=2"), 2, "none.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt"]

@@ -1,0 +1,126 @@
+"""Cross-validation: folds are whole and apart, figures those of models trained by hand, the test is left alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import lmkit
+from lmkit.errors import InputError, UsageError
+from lmkit.selection import crossval, deal
+from lmkit.text.corpus import Corpus
+from lmkit.text.splits import TrainingLines
+
+LINES = [f"the {animal} saw {n % 7} owls by the {place} ." for n, animal, place in (
+    (n, ("fox", "owl", "hen")[n % 3], ("hill", "tree", "sea", "well")[n % 4]) for n in range(400)
+)] + [f"line {n} is met once" for n in range(200)]  # fmt: skip
+TEXT = "\n".join(LINES) + "\n\n\n"
+
+
+def read(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+@pytest.fixture
+def dealt(tmp_path: Path) -> Path:
+    deal(Corpus.from_text(TEXT), tmp_path, k=4)
+    return tmp_path
+
+
+def test_every_line_is_measured_once_and_never_by_what_learnt_from_a_copy(dealt: Path) -> None:
+    test = read(dealt / "test.txt")
+    folds = [read(dealt / f"valid-{fold}.txt") for fold in range(4)]
+    assert Counter(sum(folds, test)) == Counter(LINES)
+    for fold, valid in enumerate(folds):
+        train = read(dealt / f"train-{fold}.txt")
+        assert not set(train) & {*valid, *test}
+        assert Counter(line for line in train if line) == Counter(LINES) - Counter(valid) - Counter(test)
+        assert train.count("") == 2
+
+
+def test_folds_are_of_about_one_size(tmp_path: Path) -> None:
+    deal(Corpus.from_text("".join(f"line {n}\n" for n in range(20_000))), tmp_path, k=5)
+    sizes = [len(read(tmp_path / f"valid-{fold}.txt")) for fold in range(5)]
+    assert min(sizes) > 0.9 * max(sizes)
+    assert sum(sizes) == pytest.approx(0.95 * 20_000, rel=0.01)
+
+
+def test_lines_keep_their_order(dealt: Path) -> None:
+    rest = iter(TEXT.splitlines())
+    assert all(line in rest for line in read(dealt / "rest.txt"))
+
+
+def test_the_test_lines_are_those_that_training_holds_out(dealt: Path) -> None:
+    lines = TrainingLines(Corpus.from_text(TEXT))
+    for _ in lines.blocks():
+        pass
+    held_out = b"".join(lines.test.corpus("test").blocks())
+    assert held_out == (dealt / "test.txt").read_bytes()
+
+
+def test_the_figures_are_those_of_models_trained_by_hand(dealt: Path) -> None:
+    found = crossval(TEXT, grid={"order": [1, 3]}, k=4)
+    for configuration in found.configurations:
+        by_hand = [
+            lmkit.perplexity(
+                lmkit.train(dealt / f"train-{fold}.txt", holdout=0, **configuration.options),
+                dealt / f"valid-{fold}.txt",
+            ).perplexity
+            for fold in range(4)
+        ]
+        assert configuration.perplexities == pytest.approx(by_hand, rel=1e-6)
+        assert configuration.mean == pytest.approx(statistics.fmean(by_hand))
+        assert configuration.deviation == pytest.approx(statistics.stdev(by_hand))
+    assert [configuration.options["order"] for configuration in found.configurations] == [3, 1]
+    assert found.test is None
+
+
+def test_the_winner_is_trained_again_and_measured_on_the_test_lines(dealt: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = crossval(
+        TEXT, grid={"order": [1, 2]}, k=4, refit=True, output=tmp_path / "best", report=said.append
+    )
+    by_hand = lmkit.train(dealt / "rest.txt", holdout=0, **found.best.options)
+    assert found.test is not None
+    assert found.test.perplexity == lmkit.perplexity(by_hand, dealt / "test.txt").perplexity
+    saved = lmkit.load(tmp_path / "best")
+    assert lmkit.perplexity(saved, dealt / "test.txt").perplexity == found.test.perplexity
+    assert len(said) == 8
+    with pytest.raises(UsageError, match="--force"):
+        crossval(TEXT, grid={"order": [1]}, refit=True, output=tmp_path / "best")
+
+
+def test_several_options_vary_together_and_others_stay() -> None:
+    found = crossval(TEXT, grid={"order": [1, 2], "interpolate_unigrams": [True, False]}, k=2, min_count=2)
+    assert len({tuple(c.options.items()) for c in found.configurations}) == 4
+    assert all(math.isfinite(c.mean) for c in found.configurations)
+
+
+def test_networks_are_compared_too() -> None:
+    options = {"epochs": 1, "num_layers": 1, "device": "cpu", "threads": 1}
+    found = crossval(TEXT, backend="rnn", grid={"hidden_size": [4, 8]}, k=2, **options)
+    assert {c.options["hidden_size"] for c in found.configurations} == {4, 8}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": {"vocab_size": [10, 20]}}, "do not compare"),
+        ({"grid": {"ordre": [2]}}, "order"),
+        ({"grid": {"order": [0]}}, "out of range"),
+        ({"grid": {"order": [2]}, "k": 1}, "at least 2"),
+        ({"grid": {"order": [2]}, "output": "best"}, "--refit"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        crossval(TEXT, **options)  # type: ignore[arg-type]
+
+
+def test_a_short_text_is_refused() -> None:
+    with pytest.raises(InputError, match="too few for 5 folds"):
+        crossval("one line\nand two\n", grid={"order": [2]})
