@@ -134,7 +134,8 @@ def check(config: RnnConfig) -> None:
     """Refuse options that cannot be, before any work is done.
 
     Raises:
-        UsageError: a span of time, an activation, a device or a precision that is none there, or no weights to drop.
+        UsageError: a cell, a span of time, an activation, a device or a precision that is none there, or no weights to
+            drop.
         ResourceError: the device is not there.
     """
     device = choose(config.device)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import lmkit
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError, Stopped, UsageError
+from lmkit.nn.cells import CELLS
 from lmkit.nn.clip import clip_grad_norm
+from lmkit.nn.recurrence import Recurrence
 from lmkit.rnn.plan import regularization
 from lmkit.rnn.train import check, train
 from lmkit.rnn.trainer import Trainer
@@ -51,6 +55,48 @@ def test_without_the_recurrence_only_the_last_token_is_known() -> None:
     model, _ = fit(cell="mlp", epochs=40)
     best = 2 ** (2 / 4)  # after a: a or b, one bit each time
     assert lmkit.perplexity(model, "aab\n" * 20).perplexity == pytest.approx(best, rel=0.03)
+
+
+class Leaky(Recurrence):
+    """The example of `lmkit.nn.recurrence`."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.enter = nn.Linear(self.input_size, self.hidden_size)
+
+    def forward(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        (h,), after = state, []
+        for step in torch.tanh(self.enter(x)):
+            h = 0.9 * h + 0.1 * step
+            after.append(h)
+        return torch.stack(after), (h,)
+
+
+def test_a_cell_of_ones_own_is_trained_and_saved_as_the_others_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="unknown cell 'slow'"):
+        lmkit.train("aab\n" * 300, backend="rnn", cell="slow", epochs=1, device="cpu")
+    monkeypatch.setitem(CELLS, "slow", Leaky)
+    model = lmkit.train(
+        "aab\n" * 300,
+        backend="rnn",
+        tokenizer="char",
+        cell="slow",
+        epochs=4,
+        hidden_size=8,
+        device="cpu",
+        threads=1,
+        output=tmp_path / "m",
+    )
+    assert "cell:slow" in model.signature()
+    ids = model.tokenizer.encode_lines(["aab"] * 9)
+    assert np.array_equal(lmkit.load(tmp_path / "m").score_ids(ids)[0], model.score_ids(ids)[0])
+    stepped, state = [], model.start()
+    for token in ids:
+        stepped.append(model.next_logprobs(state)[0, token])
+        state = model.step(state, np.array([token]))
+    np.testing.assert_allclose(stepped, model.score_ids(ids)[0], atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
