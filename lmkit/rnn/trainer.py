@@ -25,6 +25,7 @@ from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
+from lmkit.rnn.fit import judged
 from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.plan import noise_share
@@ -107,6 +108,14 @@ class Trainer:
                 self.average.take()
             self.network.eval()
         self._refuse_divergence()
+        shown = judged(
+            self.entries,
+            regularize=self.config.regularize or 0.0,
+            sampled=self.learner.sampled is not None,
+            rested=self.cooling,
+        )
+        if shown is not None:
+            self._say(shown)
 
     def _run(self) -> None:
         begun, tokens = self.schedule.elapsed, 0
