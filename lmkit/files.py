@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from lmkit.errors import ModelFormatError, ResourceError, UsageError
 
 MANIFEST = "manifest.json"
+LOG = "uses.jsonl"  # what a folder was used for since it was written; in no manifest
 _CHUNK = 1 << 20
 _ALWAYS_HASHED = 1 << 24  # larger files are compared by size alone, so that opening takes no time
 _PICKLES = (".pt", ".pkl", ".bin")
@@ -101,6 +102,45 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Give the entries of the log that grows in a folder after it was written; none if there is no log.
+
+    Raises:
+        ModelFormatError: a line of it is no entry.
+    """
+    path = folder / LOG
+    if not path.exists():
+        return []
+    entries = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError("it is no object")
+        except (ValueError, RecursionError) as error:
+            raise ModelFormatError(
+                f"{path}:{number}: is no entry of a log ({error}); take the line out"
+            ) from error
+        entries.append(entry)
+    return entries
+
+
+def add_to_log(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Write an entry behind those of the log of a folder.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    path = folder / LOG
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
 def check_folder(
     folder: Path, required: Iterable[str], *, what: str, made_by: str, verify: bool | None = None
 ) -> None:
@@ -169,10 +209,10 @@ def check_target(path: Path, *, force: bool, holds: str = "model.safetensors") -
 
 
 def _is_ours(folder: Path, holds: str) -> bool:
-    """Tell whether a folder holds a manifest, a certain file, and nothing but what the manifest lists."""
+    """Tell whether a folder holds a manifest, a certain file, and nothing but what the manifest lists or a log."""
     try:
         listed = read_manifest(folder)
-        return holds in listed and {file.name for file in folder.iterdir()} <= {MANIFEST, *listed}
+        return holds in listed and {file.name for file in folder.iterdir()} <= {MANIFEST, LOG, *listed}
     except ModelFormatError:
         return False
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lmkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from lmkit.evaluation import Evaluation
 
 EPILOG = """
 \b
@@ -15,17 +20,21 @@ Examples:
   lmkit ppl                        the last model on its held-out test lines
   lmkit ppl test.txt -m my-rnn
   cat other.txt | lmkit ppl - --json
+  lmkit ppl --test                 its own test text, which it counts the uses of
 """
 
 
 @click.command("ppl", epilog=EPILOG)
 @click.argument("files", nargs=-1, metavar="[FILE...]")
 @click.option("-m", "--model", metavar="DIR", help="Model folder  [LMKIT_MODEL or lmkit-model]")
+@click.option("--test", "sealed", is_flag=True, help="Its own test text, each use of which the model keeps.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every number.")
-def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
+def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bool) -> None:
     """Measure the perplexity of a model on text.
 
     That is the files given; or else the test lines that training held out or was given, or else its validation lines.
+
+    A test text is meant to be used once, when all choices are made: --test writes each use of it into the model folder.
     """
     from lmkit.bundle import default_path, load
     from lmkit.evaluation import perplexity
@@ -33,12 +42,13 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
 
     folder = Path(model) if model else default_path()
     loaded = load(folder)
-    chosen = list(files) or _held_out(folder)
+    chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
         result = perplexity(loaded, chosen, report=lambda tokens: progress.advance(tokens - progress.amount))
+    uses = _noted(folder, result) if sealed else 0
     if as_json:
-        click.echo(json.dumps(result.as_dict()))
+        click.echo(json.dumps(result.as_dict() | ({"test_uses": uses} if sealed else {})))
         return
     click.echo(f"perplexity             {result.perplexity:.4f}")
     click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
@@ -56,11 +66,40 @@ def command(files: tuple[str, ...], model: str | None, as_json: bool) -> None:
     )
     click.echo(f"measured on            {', '.join(chosen)}")
     click.echo(f"signature              {result.signature}")
+    if sealed:
+        seen = (
+            "for the first time"
+            if uses == 1
+            else f"{uses} times so far; choices made by it no longer hold on others"
+        )
+        click.echo(f"test text used         {seen}")
     if result.oov and result.oov == result.tokens - result.lines:
         click.echo(
             "lmkit: warning: every word is unknown to the model; is this the right text, and the right model?",
             err=True,
         )
+
+
+def _test(folder: Path, files: tuple[str, ...]) -> list[str]:
+    """Find the test text of a model."""
+    from lmkit.bundle import measurable_texts
+
+    if files:
+        raise UsageError("--test measures the test text of the model itself; name no FILE with it")
+    texts = measurable_texts(folder)
+    if "test" not in texts:
+        raise UsageError(f"{folder}: has no test text; train with --test FILE, or let lines be held out")
+    return texts["test"]
+
+
+def _noted(folder: Path, result: Evaluation) -> int:
+    """Write down that the test text was used; give how many times it has been."""
+    from lmkit.files import add_to_log, read_log
+
+    before = [entry for entry in read_log(folder) if entry.get("use") == "test"]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    add_to_log(folder, {"use": "test", "time": now, "perplexity": result.as_dict()["perplexity"]})
+    return len(before) + 1
 
 
 def _held_out(folder: Path) -> list[str]:

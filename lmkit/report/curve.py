@@ -2,7 +2,7 @@
 
 Above, perplexity in training and validation on a logarithmic scale: while both fall together the model may still
 underfit, where validation rises and training goes on falling it overfits. Below, what drove it: the learning rate and
-the norm of the gradient.
+the norm of the gradient. Of several trainings, how far each is above or below the first at the same time, in between.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from lmkit.bundle import check
 from lmkit.errors import InputError, LmkitWarning, UsageError
+from lmkit.nn.preprocessing import resample
 from lmkit.report.picture import blank
 
 if TYPE_CHECKING:
@@ -108,12 +109,15 @@ def draw(curves: Sequence[Curve], *, x: str = "seconds") -> Figure:
     from matplotlib.ticker import LogFormatter
 
     drivers = [name for name in _DRIVERS if any(curve.has(name) for curve in curves)]
+    compared = [curve for curve in curves[1:] if curve.has("valid_loss") and curves[0].has("valid_loss")]
+    heights = [3, *([1] if compared else []), *([1] if drivers else [])]
+    rows = np.atleast_1d(figure.subplots(len(heights), sharex=True, height_ratios=heights))
+    above, below = rows[0], rows[-1]
+    if compared:
+        _draw_difference(rows[1], curves, x=x)
     if drivers:
-        above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
         for name in drivers:
             _draw_driver(below if name == drivers[0] else below.twinx(), name, curves, x=x)
-    else:
-        above = below = figure.subplots()
     for number, curve in enumerate(curves):
         _draw_perplexity(above, curve, x=x, colour=f"C{number}", named=len(curves) > 1)
     above.set(yscale="log", ylabel="perplexity")
@@ -134,6 +138,29 @@ def _draw_perplexity(axes: Axes, curve: Curve, *, x: str, colour: str, named: bo
     if (best := curve.best()) is not None:
         lowest = curve.perplexity("valid_loss")[best]
         axes.plot(at[best], lowest, "*", markersize=13, color=colour, label=f"best{of}: {lowest:.4g}")
+
+
+def difference(curve: Curve, first: Curve, *, x: str) -> np.ndarray:
+    """Give how far the validation perplexity of a training is above that of another at the same x, (N,), in per cent.
+
+    The other was measured elsewhere: its loss is taken on the line between its points, and nothing beyond them.
+    """
+    at, places, losses = curve.columns[x], first.columns[x], first.columns["valid_loss"]
+    known = ~(np.isnan(places) | np.isnan(losses))
+    order = np.argsort(places[known], kind="stable")
+    places, losses = places[known][order], losses[known][order]
+    there = resample(places, losses, at)
+    there[~((at >= places.min(initial=np.inf)) & (at <= places.max(initial=-np.inf)))] = np.nan
+    return 100 * np.expm1(np.clip(curve.columns["valid_loss"] - there, -_LARGEST_LOSS, _LARGEST_LOSS))
+
+
+def _draw_difference(axes: Axes, curves: Sequence[Curve], *, x: str) -> None:
+    for number, curve in enumerate(curves):
+        if number and curve.has("valid_loss"):
+            axes.plot(curve.columns[x], difference(curve, curves[0], x=x), marker=".", color=f"C{number}")
+    axes.axhline(0, color="C0", linewidth=1)
+    axes.set_ylabel("validation against\nthe first, %")
+    axes.grid(alpha=0.3)
 
 
 def _draw_driver(axes: Axes, name: str, curves: Sequence[Curve], *, x: str) -> None:

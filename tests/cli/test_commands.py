@@ -118,6 +118,30 @@ def test_json_everywhere(lmkit: Run, tmp_path: Path) -> None:
     assert info["splits"]["test_lines"] > 0
 
 
+def test_the_uses_of_a_test_text_are_counted(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("".join(f"line {n} of the fox\n" for n in range(300)))
+    ok(lmkit("train", "c.txt", "--order", "2", "-q"))
+    plain = ok(lmkit("ppl"))
+    assert "test text used" not in plain
+    first = ok(lmkit("ppl", "--test"))
+    assert first.startswith(plain)
+    assert "for the first time" in first
+    assert "2 times so far" in ok(lmkit("ppl", "--test"))
+    assert json.loads(ok(lmkit("ppl", "--test", "--json")))["test_uses"] == 3
+    entries = [
+        json.loads(line) for line in (tmp_path / "lmkit-model" / "uses.jsonl").read_text().splitlines()
+    ]
+    assert [entry["use"] for entry in entries] == ["test"] * 3
+    refused(lmkit("ppl", "c.txt", "--test"), 2, "name no FILE")
+    ok(
+        lmkit("train", "c.txt", "--order", "2", "-q", "--force", "--holdout", "0")
+    )  # a new model, not used yet
+    assert not (tmp_path / "lmkit-model" / "uses.jsonl").exists()
+    refused(lmkit("ppl", "--test"), 2, "has no test text")
+    (tmp_path / "lmkit-model" / "uses.jsonl").write_text("{}}\n")
+    ok(lmkit("train", "c.txt", "--order", "2", "-q", "--force"))
+
+
 def test_pipes(lmkit: Run, tmp_path: Path) -> None:
     ok(lmkit("train", "-", "--order", "2", "-o", "m", stdin=MANY.encode()))
     from_pipe = json.loads(ok(lmkit("ppl", "-", "-m", "m", "--json", stdin=b"the old owl sat .")))

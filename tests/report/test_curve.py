@@ -14,7 +14,7 @@ import pytest
 import lmkit
 from lmkit.bundle import Record
 from lmkit.errors import InputError, LmkitError, LmkitWarning, ModelFormatError, UsageError
-from lmkit.report.curve import AXES, draw, read_curve
+from lmkit.report.curve import AXES, Curve, difference, draw, read_curve
 from lmkit.report.picture import KINDS, render
 from tests.conftest import STORY
 
@@ -158,6 +158,29 @@ def test_unusual_curves_are_drawn_without_a_word(points: list[dict[str, Any]]) -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert render(draw([curve]), kind="png")
+
+
+def test_trainings_are_compared_at_the_same_time_and_nowhere_beyond() -> None:
+    first = Curve("a", {"seconds": np.array([0.0, 10, 20]), "valid_loss": np.array([3.0, np.nan, 1.0])})
+    other = Curve(
+        "b",
+        {"seconds": np.array([-1.0, 5, 20, 21]), "valid_loss": np.array([9.0, 2.5, 1 + np.log(1.1), 0.0])},
+    )
+    found = difference(other, first, x="seconds")
+    np.testing.assert_allclose(found, [np.nan, 0.0, 10.0, np.nan], atol=1e-9)
+    nothing = Curve("c", {"seconds": np.array([np.nan]), "valid_loss": np.array([1.0])})
+    assert np.isnan(difference(other, nothing, x="seconds")).all()
+
+
+def test_the_difference_of_several_trainings_is_drawn_between_curves_and_drivers() -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra: plot")
+    curve = read_curve(written(*(entry(step) for step in range(5))))
+    axes = draw([curve, curve, curve]).axes
+    assert len(axes) == 4
+    one, other, _ = axes[1].get_lines()
+    assert not np.abs(one.get_ydata()).any()
+    assert not np.abs(other.get_ydata()).any()
+    assert "%" in axes[1].get_ylabel()
 
 
 @pytest.mark.parametrize("name", ["_hidden", "a$x^$", "狐狸", "a\udcff", "two\nlines"])
