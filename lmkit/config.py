@@ -118,8 +118,8 @@ class RnnConfig:
     )
     cell: str = option(
         "auto",
-        "the recurrence: rnn, gru, lstm, sru, mogrifier, mlp, or the name of your own; if auto, sru for a large "
-        "vocabulary on a CPU and lstm otherwise",
+        "the recurrence: rnn, gru, lstm, sru, mogrifier, mlp, or in Python the name of your own; if auto, sru for a "
+        "large vocabulary on a CPU and lstm otherwise",
     )
     num_layers: int | None = option(None, "recurrent layers; as --size says if not given", low=1, high=16)
     hidden_size: int | None = option(None, "units per layer; as --size says if not given", low=1)

@@ -1,7 +1,7 @@
 """Writing files so that they are there whole or not at all.
 
 Every file that lmkit keeps is written here: into a temporary place beside the target, synced, then renamed.
-A crash at any moment leaves the old content or the new, never a mixture.
+A crash at any moment leaves the old content or the new, never a mixture. Only the log of a folder grows, line by line.
 """
 
 from __future__ import annotations
@@ -112,7 +112,11 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise ModelFormatError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             if not isinstance(entry, dict):
@@ -123,6 +127,21 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
             ) from error
         entries.append(entry)
     return entries
+
+
+def check_log(folder: Path) -> None:
+    """Refuse, before any work is done, a log that could not be written in the end.
+
+    Raises:
+        ModelFormatError: it is damaged.
+        ResourceError: it cannot be written.
+    """
+    read_log(folder)
+    path = folder / LOG
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ResourceError(
+            f"{path}: cannot be written; copy the model to where it can be, or leave --test out"
+        )
 
 
 def add_to_log(folder: Path, entry: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,7 +25,7 @@ Examples:
 @click.command("doctor", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--gradients", is_flag=True, help="Look at the gradients of a recurrent model  [the default]")
+@click.option("--gradients", is_flag=True, required=True, help="Look at the gradients of a recurrent model.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) -> None:
     """Tell whether a recurrent model is in a state to learn in, on a text: one pass forwards and back.
@@ -45,15 +45,24 @@ def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) 
     from lmkit.rnn.model import RnnModel
 
     assert isinstance(loaded, RnnModel)
-    ids = loaded.tokenizer.encode_corpus(Corpus.to_learn_from(list(files)))
-    found = examination(loaded, ids)
+    found = examination(loaded, Corpus.from_paths(files))
     findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
     if as_json:
-        click.echo(json.dumps({**asdict(found), "memory": found.memory, "findings": findings, "schema": 1}))
+        facts = {**asdict(found), "memory": found.memory, "findings": findings, "schema": 1}
+        click.echo(json.dumps(_finite(facts), allow_nan=False))
         return
     click.echo(_tables(found))
     for line in findings or ["nothing is wrong"]:
         click.echo(line)
+
+
+def _finite(value: Any) -> Any:
+    """Give a value with None for every number that JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tables(found: Examination) -> str:

@@ -67,11 +67,7 @@ def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bo
     click.echo(f"measured on            {', '.join(chosen)}")
     click.echo(f"signature              {result.signature}")
     if sealed:
-        seen = (
-            "for the first time"
-            if uses == 1
-            else f"{uses} times so far; choices made by it no longer hold on others"
-        )
+        seen = "by --test for the first time" if uses == 1 else f"{uses} times by --test; is it still unseen?"
         click.echo(f"test text used         {seen}")
     if result.oov and result.oov == result.tokens - result.lines:
         click.echo(
@@ -83,12 +79,14 @@ def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bo
 def _test(folder: Path, files: tuple[str, ...]) -> list[str]:
     """Find the test text of a model."""
     from lmkit.bundle import measurable_texts
+    from lmkit.files import check_log
 
     if files:
         raise UsageError("--test measures the test text of the model itself; name no FILE with it")
     texts = measurable_texts(folder)
     if "test" not in texts:
         raise UsageError(f"{folder}: has no test text; train with --test FILE, or let lines be held out")
+    check_log(folder)
     return texts["test"]
 
 

@@ -62,7 +62,7 @@ class Examination:
     def memory(self) -> int:
         """How many steps back the gradient by the last one reaches, at a thousandth of its size."""
         back = self.reach[::-1]
-        return next((steps for steps, share in enumerate(back) if share < _FORGOTTEN), len(back))
+        return next((steps for steps, share in enumerate(back) if not share >= _FORGOTTEN), len(back))
 
     def findings(self, *, guessing: float = math.inf) -> list[str]:
         """Name what is wrong, and what to do; nothing where the network is sound.
@@ -99,7 +99,7 @@ class Examination:
                 found.append(
                     f"vanishing: {layer.below:.0%} of the gradient of {layer.name} is below {SMALLEST:g}, where "
                     f"another layer has {most / max(layer.rms, 1e-300):.0e} times as much; take fewer layers, or "
-                    "another activation than sigmoid"
+                    "another activation (sigmoid shrinks it, relu may be dead)"
                 )
             if layer.above > 0.01:
                 found.append(
@@ -116,14 +116,15 @@ class Examination:
         return _Layer(
             name=layer,
             rms=math.hypot(*(part.norm for part in parts)) / total**0.5,
-            below=sum(part.below * size for part, size in zip(parts, sizes, strict=True)) / total,
-            above=sum(part.above * size for part, size in zip(parts, sizes, strict=True)) / total,
+            below=sum((p.zero + (1 - p.zero) * p.below) * n for p, n in zip(parts, sizes, strict=True))
+            / total,
+            above=sum((1 - p.zero) * p.above * n for p, n in zip(parts, sizes, strict=True)) / total,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """The gradient of a whole layer: the root of the mean square of its entries, and shares of them."""
+    """The gradient of a whole layer: the root of the mean square of its entries, and shares of all of them."""
 
     name: str
     rms: float
@@ -177,6 +178,7 @@ def examine(module: nn.Module, loss: Callable[[], Tensor]) -> Examination:
             f"{name}.{inner}": spectral_radius(weight)
             for name, part in parts.items()
             for inner, weight in recurrent_weights(part).items()
+            if "bias" not in inner and weight.shape[0] % weight.shape[-1] == 0
         },
         reach=back,
         largest={name: p.detach().abs().max().item() for name, p in named},
@@ -205,6 +207,8 @@ def spectral_radius(weight: Tensor) -> float:
     >>> round(spectral_radius(torch.tensor([[0.0, 2.0], [-2.0, 0.0]])), 3)
     2.0
     """
+    if weight.dim() < 2:  # each unit by itself
+        return weight.detach().abs().max().item()
     blocks = torch.split(weight.detach().float().cpu(), weight.shape[1])
     if not all(bool(torch.isfinite(block).all()) for block in blocks):
         return math.inf

@@ -1,8 +1,8 @@
 """Gradients: how large their entries are, and so whether they can move anything.
 
-An entry moves its weight as long as it lies in [1e-6, 1e3]. A layer whose entries lie below has stopped learning (they
-vanish), one whose entries lie above is thrown about (they explode). float16 holds less: what is above 65504 overflows,
-and what is below 2^-25 becomes zero.
+As a rule of thumb of plain descent, an entry moves its weight as long as it lies in [1e-6, 1e3]. A layer whose entries
+lie below has stopped learning (they vanish), one whose entries lie above is thrown about (they explode). float16 holds
+less: what is above 65504 overflows, and what is below 2^-25 becomes zero.
 """
 
 from __future__ import annotations

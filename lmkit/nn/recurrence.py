@@ -16,6 +16,7 @@ A layer of your own is a subclass, and a name in `CELLS`. It then trains, scores
 ...             after.append(h)
 ...         return torch.stack(after), (h,)
 >>> CELLS["leaky"] = Leaky
+>>> del CELLS["leaky"]  # it was an example
 """
 
 from __future__ import annotations

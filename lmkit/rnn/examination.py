@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,16 +10,19 @@ from lmkit.nn.diagnostics import Examination, examine
 from lmkit.nn.regularization import Regularization
 from lmkit.rnn.batches import streams
 from lmkit.rnn.model import RnnModel
+from lmkit.text.corpus import Corpus
 
 _STREAMS, _STEPS = 16, 70
 
 
-def examination(model: RnnModel, ids: np.ndarray) -> Examination:
-    """Read the first steps of 16 streams of a text (T,) and follow the loss back.
+def examination(model: RnnModel, text: Corpus) -> Examination:
+    """Read the first steps of 16 streams of the beginning of a text, and follow the loss back, by the full softmax.
 
     Raises:
-        InputError: the text is too short to say anything.
+        InputError: the text is no text, or too short to say anything.
     """
+    corpus = model.tokenizer.reads(text, model.tokenizer.specials)
+    ids = model.tokenizer.encode_block(next(corpus.blocks()))
     if len(ids) < 2:
         raise InputError(f"a text of {len(ids)} tokens is too short for a gradient; give one of some lines")
     network, device = model.network, model.device

@@ -108,12 +108,8 @@ class Trainer:
                 self.average.take()
             self.network.eval()
         self._refuse_divergence()
-        shown = judged(
-            self.entries,
-            regularize=self.config.regularize or 0.0,
-            sampled=self.learner.sampled is not None,
-            rested=self.cooling,
-        )
+        comparable = self.learner.sampled is None and self.average is None
+        shown = judged(self.entries, comparable=comparable, rested=self.cooling)
         if shown is not None:
             self._say(shown)
 
@@ -269,7 +265,10 @@ class Trainer:
         }
 
     def _gradients(self) -> Iterator[Tensor]:
-        return (p.grad for p in self.network.stack.parameters() if p.grad is not None)
+        """Give the gradients of the layers in the last step, as they were before clipping by norm."""
+        norm = self.steps[-1].norm if self.steps else 0.0
+        scale = max(1.0, norm / self.learner.clip) if math.isfinite(norm) else 1.0
+        return (scale * p.grad for p in self.network.stack.parameters() if p.grad is not None)
 
     def _tell(self, entry: dict[str, Any]) -> None:
         self.entries.append(entry)

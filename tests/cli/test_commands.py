@@ -126,7 +126,7 @@ def test_the_uses_of_a_test_text_are_counted(lmkit: Run, tmp_path: Path) -> None
     first = ok(lmkit("ppl", "--test"))
     assert first.startswith(plain)
     assert "for the first time" in first
-    assert "2 times so far" in ok(lmkit("ppl", "--test"))
+    assert "2 times by --test" in ok(lmkit("ppl", "--test"))
     assert json.loads(ok(lmkit("ppl", "--test", "--json")))["test_uses"] == 3
     entries = [
         json.loads(line) for line in (tmp_path / "lmkit-model" / "uses.jsonl").read_text().splitlines()
@@ -138,7 +138,10 @@ def test_the_uses_of_a_test_text_are_counted(lmkit: Run, tmp_path: Path) -> None
     )  # a new model, not used yet
     assert not (tmp_path / "lmkit-model" / "uses.jsonl").exists()
     refused(lmkit("ppl", "--test"), 2, "has no test text")
+    ok(lmkit("train", "c.txt", "--order", "2", "-q", "--force"))
     (tmp_path / "lmkit-model" / "uses.jsonl").write_text("{}}\n")
+    refused(lmkit("ppl", "--test"), 4, "uses.jsonl:1: is no entry")
+    ok(lmkit("info", "--verify"))
     ok(lmkit("train", "c.txt", "--order", "2", "-q", "--force"))
 
 

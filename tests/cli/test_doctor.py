@@ -22,6 +22,8 @@ def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     facts = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json")))
     assert {"loss", "gradients", "signals", "radii", "reach", "memory", "findings", "schema"} <= facts.keys()
     assert facts["findings"] == []
+    (tmp_path / "short.txt").write_text("\n")
+    refused(lmkit("doctor", "--gradients", "m", "short.txt"), 3, "too short")
     assert 1 <= facts["memory"] <= len(facts["reach"])
 
 
@@ -31,3 +33,4 @@ def test_what_cannot_be_examined_is_refused(lmkit: Run, tmp_path: Path) -> None:
     refused(lmkit("doctor", "--gradients", "m", "c.txt"), 2, "ngram", "no gradients")
     refused(lmkit("doctor", "--gradients", "none", "c.txt"), 2, "none: there is no model")
     refused(lmkit("doctor", "--gradients", "m"), 2, "FILE")
+    refused(lmkit("doctor", "m", "c.txt"), 2, "--gradients")

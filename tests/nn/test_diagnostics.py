@@ -94,6 +94,12 @@ def test_a_gradient_that_vanishes_in_ten_layers_of_sigmoid_is_named() -> None:
     assert not any("stack.cells.9 " in line for line in found)
 
 
+def test_a_layer_that_is_dead_is_named() -> None:
+    network = made(kind="mlp", activation="relu", num_layers=3, residual=True)
+    nn.init.constant_(network.stack.cells[1].layer.bias, -50.0)
+    assert any(line.startswith("vanishing") and "stack.cells.1 " in line for line in findings(network))
+
+
 def test_weights_that_a_high_rate_has_carried_away_are_named() -> None:
     found = findings(trained(made(num_layers=2), rate=100.0))
     assert found
@@ -123,6 +129,7 @@ def test_the_spectral_radius_is_the_largest_eigenvalue(gates: int) -> None:
     largest = max(np.abs(np.linalg.eigvals(block)).max() for block in np.split(weight.numpy(), gates))
     assert spectral_radius(weight) == pytest.approx(largest, rel=1e-4)
     assert spectral_radius(torch.full((9, 9), torch.nan)) == math.inf
+    assert spectral_radius(torch.tensor([0.5, -2.0])) == 2.0
 
 
 def test_the_reach_is_the_product_of_the_jacobians() -> None:
