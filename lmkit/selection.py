@@ -9,27 +9,33 @@ winner, trained again on all folds.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lmkit.errors import InputError, UsageError
+from lmkit.backends import BACKENDS
+from lmkit.config import TextConfig, make
+from lmkit.errors import DivergedError, InputError, UsageError, did_you_mean
 from lmkit.evaluation import Evaluation, perplexity
 from lmkit.files import check_target
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.sources import Source
 from lmkit.text.splits import HOLDOUT, hashed_lines
+from lmkit.text.tokenizer import choose_tokenizer
 from lmkit.training import train
 
-# perplexities of models with other words, or other tokens, do not compare
-_NEVER_VARIED = ("tokenizer", "vocab", "vocab_size", "min_count")
+MOST_FOLDS = 50
+# options that change what is predicted: such perplexities do not compare
+_OF_WORDS = ("tokenizer", "vocab", "vocab_size", "min_count", "specials", "limit_vocab")
+_OF_VALIDATION = ("patience",)  # options that need a validation text, which no model has here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class Configuration:
 
     Attributes:
         options: by name.
-        perplexities: on each fold, of the model that was trained on the others.
+        perplexities: on each fold, of the model that was trained on the others; infinite where training diverged.
         seconds: for all of it.
     """
 
@@ -54,7 +60,7 @@ class Configuration:
     @property
     def deviation(self) -> float:
         """Standard deviation of the perplexities from fold to fold."""
-        return statistics.stdev(self.perplexities)
+        return statistics.stdev(self.perplexities) if math.isfinite(self.mean) else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +90,8 @@ def crossval(
 ) -> CrossValidation:
     """Compare every combination of some options by k-fold cross-validation.
 
-    One model is trained at a time; n-grams are counted, and networks trained, on all cores.
+    One model is trained at a time; n-grams are counted, and networks trained, on all cores. Networks have no validation
+    text here: they are trained to the end of their time or epochs, and their last weights are measured.
 
     Args:
         text: As for `lmkit.train`.
@@ -106,53 +113,88 @@ def crossval(
     >>> found.best.options, len(found.best.perplexities)
     ({'order': 2}, 3)
     """
-    if k < 2:
-        raise UsageError(f"{k} folds leave nothing to train on; give at least 2")
-    for name in _NEVER_VARIED:
-        if name in grid:
-            raise UsageError(
-                f"{name} changes what is predicted, and such perplexities do not compare; choose it, and vary others"
-            )
+    if not 2 <= k <= MOST_FOLDS:
+        raise UsageError(f"{k} folds cannot be; give from 2 to {MOST_FOLDS}")
+    grid = _checked(grid, options, backend)
     if output is not None:
         if not refit:
             raise UsageError("only the winner is saved, once it is trained again: add --refit")
         check_target(Path(output), force=force)
     say = report or (lambda line: None)
     corpus = Corpus.to_learn_from(text)
-    corpus.raw = options.get("tokenizer") == "byte"
-    with tempfile.TemporaryDirectory(prefix="lmkit-crossval-") as name:
+    names = ", ".join(source.name for source in corpus.sources)
+    text_options = {f.name for f in fields(TextConfig)} & options.keys()
+    kind, text_config = choose_tokenizer(
+        corpus, make(TextConfig, {name: options[name] for name in text_options})
+    )
+    corpus = kind.reads(corpus, text_config.specials)
+    options = {**options, "backend": backend, "tokenizer": text_config.tokenizer, "holdout": 0}
+    with tempfile.TemporaryDirectory(prefix="lmkit-crossval-", dir=options.get("temp")) as name:
         folder = Path(name)
         deal(corpus, folder, k=k)
-        found = []
+        found: list[Configuration] = []
+        counts: list[tuple[int, int]] = []  # of tokens and unknown words in each fold
         for values in itertools.product(*grid.values()):
             point = dict(zip(grid, values, strict=True))
             began, perplexities = time.monotonic(), []
             for fold in range(k):
-                model = train(
-                    folder / f"train-{fold}.txt", backend=backend, holdout=0, **{**options, **point}
-                )
-                perplexities.append(perplexity(model, folder / f"valid-{fold}.txt").perplexity)
-                say(f"{_shown(point)}, fold {fold + 1} of {k}: perplexity {perplexities[-1]:.4f}")
-            found.append(
-                Configuration(
-                    options=point, perplexities=perplexities, seconds=round(time.monotonic() - began, 2)
-                )
-            )
+                try:
+                    result = _measured(folder, fold, options | point)
+                except DivergedError as error:
+                    say(f"{shown(point)}, fold {fold + 1} of {k}: {error}")
+                    perplexities = [math.inf] * k
+                    break
+                perplexities.append(result.perplexity)
+                if len(counts) == fold:
+                    counts.append((result.tokens, result.oov))
+                if counts[fold] != (result.tokens, result.oov):
+                    raise UsageError(
+                        f"{shown(point)}: other words are unknown than before ({result.oov:,} in fold {fold + 1}, not "
+                        f"{counts[fold][1]:,}); such perplexities do not compare"
+                    )
+                say(f"{shown(point)}, fold {fold + 1} of {k}: perplexity {perplexities[-1]:.4f}")
+            seconds = round(time.monotonic() - began, 2)
+            found.append(Configuration(options=point, perplexities=perplexities, seconds=seconds))
         found.sort(key=lambda configuration: configuration.mean)
         test = None
         if refit:
-            names = ", ".join(source.name for source in corpus.sources)
             rest = Source(f"{names}, but test lines", lambda: (folder / "rest.txt").open("rb"), lasting=False)
-            model = train(
-                Corpus([rest]),
-                backend=backend,
-                holdout=0,
-                output=output,
-                force=force,
-                **{**options, **found[0].options},
-            )
+            model = train(Corpus([rest]), output=output, force=force, **options | found[0].options)
             test = perplexity(model, folder / "test.txt")
+            if output is not None:
+                say(f"saved {output}")
     return CrossValidation(configurations=found, test=test)
+
+
+def _measured(folder: Path, fold: int, options: Mapping[str, Any]) -> Evaluation:
+    """Train without a fold, and measure on it; the model is gone afterwards."""
+    return perplexity(train(folder / f"train-{fold}.txt", **options), folder / f"valid-{fold}.txt")
+
+
+def _checked(
+    grid: Mapping[str, Sequence[Any]], options: Mapping[str, Any], backend: str
+) -> dict[str, list[Any]]:
+    """Give the grid with every value as its option has it, before any work is done."""
+    configs = (TextConfig, BACKENDS[backend].config)
+    owner = {f.name: config for config in configs for f in fields(config)}
+    for name in [*grid, *options]:
+        if name not in owner:
+            raise UsageError(
+                f"there is no option {name!r} of the backend {backend}; {did_you_mean(name, owner)}"
+            )
+    for name, values in grid.items():
+        if name in _OF_WORDS:
+            raise UsageError(
+                f"{name} changes what is predicted, and such perplexities do not compare; choose it, and vary others"
+            )
+        if name in _OF_VALIDATION:
+            raise UsageError(f"{name} needs a validation text, and no model has one in cross-validation")
+        if name in options or not values:
+            raise UsageError(f"{name} is given and varied at once, or has no values; vary it, or choose it")
+    return {
+        name: [getattr(make(owner[name], {name: value}), name) for value in values]
+        for name, values in grid.items()
+    }
 
 
 def deal(corpus: Corpus, folder: Path, *, k: int) -> None:
@@ -191,5 +233,6 @@ def deal(corpus: Corpus, folder: Path, *, k: int) -> None:
         )
 
 
-def _shown(options: Mapping[str, Any]) -> str:
+def shown(options: Mapping[str, Any]) -> str:
+    """Write options in a line."""
     return ", ".join(f"{name}={value}" for name, value in options.items())

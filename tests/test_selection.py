@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import lmkit
-from lmkit.errors import InputError, UsageError
+from lmkit import selection
+from lmkit.errors import DivergedError, InputError, UsageError
 from lmkit.selection import crossval, deal
 from lmkit.text.corpus import Corpus
 from lmkit.text.splits import TrainingLines
@@ -89,7 +90,8 @@ def test_the_winner_is_trained_again_and_measured_on_the_test_lines(dealt: Path,
     assert found.test.perplexity == lmkit.perplexity(by_hand, dealt / "test.txt").perplexity
     saved = lmkit.load(tmp_path / "best")
     assert lmkit.perplexity(saved, dealt / "test.txt").perplexity == found.test.perplexity
-    assert len(said) == 8
+    assert len(said) == 9
+    assert said[-1].startswith("saved")
     with pytest.raises(UsageError, match="--force"):
         crossval(TEXT, grid={"order": [1]}, refit=True, output=tmp_path / "best")
 
@@ -112,13 +114,45 @@ def test_networks_are_compared_too() -> None:
         ({"grid": {"vocab_size": [10, 20]}}, "do not compare"),
         ({"grid": {"ordre": [2]}}, "order"),
         ({"grid": {"order": [0]}}, "out of range"),
-        ({"grid": {"order": [2]}, "k": 1}, "at least 2"),
+        ({"grid": {"order": []}}, "has no values"),
+        ({"grid": {"order": [2]}, "order": 3}, "given and varied at once"),
+        ({"grid": {"patience": [1]}, "backend": "rnn"}, "validation"),
+        ({"grid": {"output": ["m"]}}, "no option 'output'"),
+        ({"grid": {"order": [2]}, "valid": "v.txt"}, "no option 'valid'"),
+        ({"grid": {"order": [2]}, "k": 1}, "from 2 to 50"),
         ({"grid": {"order": [2]}, "output": "best"}, "--refit"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         crossval(TEXT, **options)  # type: ignore[arg-type]
+
+
+def test_a_configuration_that_diverges_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(text: Path, *, order: int, **options: object) -> lmkit.LanguageModel:
+        if order == 3:
+            raise DivergedError("no number is left")
+        return lmkit.train(text, order=order, **options)
+
+    monkeypatch.setattr(selection, "train", train)
+    said: list[str] = []
+    found = crossval(TEXT, grid={"order": [3, 1]}, k=2, report=said.append)
+    assert [c.options["order"] for c in found.configurations] == [1, 3]
+    assert (found.configurations[1].mean, found.configurations[1].deviation) == (math.inf, math.inf)
+    assert said[0].endswith("no number is left")
+
+
+def test_configurations_that_know_other_words_are_not_compared() -> None:
+    text = "".join(f"word{n // 2} in line {n}\n" for n in range(400))
+    with pytest.raises(UsageError, match="other words are unknown than before"):
+        crossval(text, grid={"prune": [(0,), (1,)]}, k=2)
+
+
+def test_bytes_that_are_no_text_are_dealt_to_models_of_bytes(tmp_path: Path) -> None:
+    (tmp_path / "c.bin").write_bytes(b"".join(b"\xff\xfe line %d\n" % n for n in range(200)))
+    corpus = Corpus.from_paths(tmp_path / "c.bin")
+    assert crossval(corpus, grid={"order": [2]}, k=2, tokenizer="byte").best.mean < 256
+    assert not corpus.raw
 
 
 def test_a_short_text_is_refused() -> None:

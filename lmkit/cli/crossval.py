@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import config_options
-from lmkit.cli.train import SectionedCommand
+from lmkit.cli.options import SectionedCommand, config_options
 from lmkit.config import NgramConfig, RnnConfig, TextConfig
 from lmkit.errors import UsageError
 
@@ -56,11 +56,11 @@ def command(
     Every line is measured by a model that has not learnt from it or from a copy of it. A twentieth of the lines is kept
     out of all folds, to measure the winner once (--refit).
     """
-    from lmkit.selection import crossval
+    from lmkit.selection import crossval, shown
 
     found = crossval(
         files,
-        grid=dict(_values(text) for text in grid),
+        grid=_grid(grid),
         k=k,
         backend=backend,
         refit=refit,
@@ -80,24 +80,37 @@ def command(
         figures = f"{configuration.mean:10.4f}  {configuration.deviation:9.4f}  {configuration.seconds:9.2f}"
         click.echo("  ".join([*values, figures]))
     if found.test is not None:
-        best = ", ".join(f"{name}={value}" for name, value in found.best.options.items())
-        click.echo(f"{best}, trained on all folds: test perplexity {found.test.perplexity:.4f}")
+        click.echo(
+            f"{shown(found.best.options)}, trained on all folds: test perplexity {found.test.perplexity:.4f}"
+        )
         click.echo(f"signature  {found.test.signature}")
 
 
-def _values(text: str) -> tuple[str, list[Any]]:
-    """Read NAME=A,B."""
-    name, equals, values = text.partition("=")
-    if not equals or not all(values.split(",")):
-        raise UsageError(f"--grid {text}: write it as --grid order=2,3,4")
+def _grid(texts: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Read NAME=A,B; a value that is a list has semicolons in it: prune=0;0;1,0;1;1."""
     switches = {"true": True, "false": False}
-    return name.replace("-", "_"), [switches.get(value, value) for value in values.split(",")]
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.replace("-", "_")
+        if not equals or not all(values.split(",")):
+            raise UsageError(f"--grid {text}: write it as --grid order=2,3,4")
+        if name in grid:
+            raise UsageError(f"--grid {name} is given twice; name all its values at once")
+        grid[name] = [switches.get(value, value.replace(";", ",")) for value in values.split(",")]
+    return grid
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON knows no other numbers
 
 
 def _facts(found: CrossValidation) -> dict[str, Any]:
     return {
         "configurations": [
-            {**vars(c), "mean": c.mean, "deviation": c.deviation} for c in found.configurations
+            {**vars(c), "perplexities": [_finite(p) for p in c.perplexities], "mean": _finite(c.mean)}
+            | {"deviation": _finite(c.deviation)}
+            for c in found.configurations
         ],
         "best": found.best.options,
         "test": None if found.test is None else found.test.as_dict(),

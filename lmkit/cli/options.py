@@ -10,9 +10,28 @@ from typing import Any
 
 import click
 
-from lmkit.config import options_of
+from lmkit.config import NgramConfig, RnnConfig, RunConfig, TextConfig, options_of
 
 F = typing.TypeVar("F", bound=Callable[..., Any])
+SECTIONS = (
+    ("General", RunConfig),
+    ("Text", TextConfig),
+    ("Backend ngram", NgramConfig),
+    ("Backend rnn", RnnConfig),
+)
+
+
+class SectionedCommand(click.Command):
+    """Shows the options of each config under a heading of its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        owner = {f.name: title for title, config in SECTIONS for f, _ in options_of(config)}
+        for title, _ in SECTIONS:
+            shown = [p for p in self.get_params(ctx) if owner.get(p.name or "", "General") == title]
+            records = [r for p in shown if (r := p.get_help_record(ctx)) is not None]
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def config_options(*configs: type[Any], only: Collection[str] | None = None) -> Callable[[F], F]:

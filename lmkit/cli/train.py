@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from lmkit.cli.options import config_options
-from lmkit.config import NgramConfig, RnnConfig, RunConfig, TextConfig, make, options_of, read_toml
+from lmkit.cli.options import SECTIONS, SectionedCommand, config_options
+from lmkit.config import RunConfig, make, options_of, read_toml
 from lmkit.threads import is_main_process
 
 EPILOG = """
@@ -26,25 +26,6 @@ Examples:
   lmkit train train.txt --valid valid.txt --test test.txt --backend rnn --budget 30m -o rnn
   lmkit train letters.txt --backend rnn --init-from rnn --extend-vocab --learning-rate 1e-3 -o letters
 """
-SECTIONS = (
-    ("General", RunConfig),
-    ("Text", TextConfig),
-    ("Backend ngram", NgramConfig),
-    ("Backend rnn", RnnConfig),
-)
-
-
-class SectionedCommand(click.Command):
-    """Shows the options of each config under a heading of its own."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections."""
-        owner = {f.name: title for title, config in SECTIONS for f, _ in options_of(config)}
-        for title, _ in SECTIONS:
-            shown = [p for p in self.get_params(ctx) if owner.get(p.name or "", "General") == title]
-            records = [r for p in shown if (r := p.get_help_record(ctx)) is not None]
-            with formatter.section(title):
-                formatter.write_dl(records)
 
 
 @click.command("train", cls=SectionedCommand, epilog=EPILOG)

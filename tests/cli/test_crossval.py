@@ -26,7 +26,7 @@ def test_options_are_ranked_and_the_winner_is_saved(lmkit: Run, tmp_path: Path) 
     assert f"order:{rows[0].split()[0]}" in signature
     assert "order=" in ok(lmkit("info", "-m", "best"))
     facts = json.loads(ok(lmkit("crossval", "c.txt", "--grid", "order=2", "-q", "--json")))
-    assert facts["best"] == {"order": "2"}
+    assert facts["best"] == {"order": 2}
     assert len(facts["configurations"][0]["perplexities"]) == 5
     assert facts["test"] is None
 
@@ -36,5 +36,9 @@ def test_what_cannot_be_compared_is_refused(lmkit: Run, tmp_path: Path) -> None:
     refused(lmkit("crossval", "c.txt", "--grid", "order"), 2, "--grid order", "--grid order=2,3,4")
     refused(lmkit("crossval", "c.txt", "--grid", "vocab_size=5,9"), 2, "do not compare")
     refused(lmkit("crossval", "c.txt", "--grid", "ordr=2"), 2, "'ordr'", "order")
+    refused(lmkit("crossval", "c.txt", "--grid", "backend=ngram,rnn"), 2, "'backend'")
+    refused(lmkit("crossval", "c.txt", "--grid", "order=2", "--grid", "order=3"), 2, "given twice")
+    refused(lmkit("crossval", "c.txt", "--grid", "order=2,x"), 2, "'x'")
+    ok(lmkit("crossval", "-", "-k", "2", "--grid", "prune=0,0;1;1", stdin=MANY.encode()))
     refused(lmkit("crossval", "none.txt", "--grid", "order=2"), 2, "none.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt"]
