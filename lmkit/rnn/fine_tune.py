@@ -25,6 +25,9 @@ from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
 from lmkit.text.vocabulary import UNK
 
+_PEAK = (
+    4e-3  # rate of AdamW: long steps, as a network takes that knows nothing yet, would forget what is known
+)
 _NOISE = 0.01  # of the spread of a table: tells new words from each other, and moves no probability by much
 _STREAMS, _STEPS = 16, 64  # contexts over which the mean is taken
 
@@ -60,6 +63,8 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
         )
     if head == "adaptive":
         of_model["head"] = head
+    if config.optimizer == "adamw" and config.learning_rate is None:
+        config = replace(config, learning_rate=_PEAK)
     return replace(config, **of_model)
 
 

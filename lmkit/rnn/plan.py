@@ -85,17 +85,20 @@ def settle(
         config, speed = _fitting(config, ids, vocab_size, sizes=sizes, budget=budget, device=device)
     passes = config.epochs if config.epochs is not None else math.inf
     if timed:
-        if speed is None and config.regularize is None:
+        if speed is None and (config.regularize is None or config.learning_rate is None):
             speed = trial(config, ids, vocab_size, device=device, limit=_TRIAL_SHARE * budget)
         if speed is not None:
             passes = min(passes, speed * budget / len(ids))
             say(f"{speed:,.0f} tokens/s here, about {passes:.1f} passes over the text in {budget:.0f} s")
     if config.regularize is None:
         config = replace(config, regularize=round(dial(passes), 2))
+    if config.learning_rate is None:
+        peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1)
+        config = replace(config, learning_rate=float(f"{peak:.2g}"))
     layers = f"{config.num_layers} {config.cell} layers of {config.hidden_size} units"
     say(
         f"{layers}, {head} output layer over {vocab_size:,} words, {batch_size} streams of {bptt} steps, "
-        f"--regularize {config.regularize:g}, {precision} on {device}"
+        f"--learning-rate {config.learning_rate:g}, --regularize {config.regularize:g}, {precision} on {device}"
     )
     return config
 
@@ -114,6 +117,18 @@ def suited_sizes(device: torch.device, *, small: bool) -> dict[str, Size]:
     if small:
         return FEW_WORDS
     return MANY_WORDS if device.type == "cpu" else MANY_WORDS_ON_A_GPU
+
+
+def rate(passes: float, units: int) -> float:
+    """Give the peak rate of AdamW that suits so many passes over a text: who has little time takes long steps.
+
+    1.6e-2 up to two passes, then in proportion to one over them, down to 4e-3 from eight passes on; and from 512 units
+    on less by the root of the width.
+
+    >>> [round(rate(passes, 400), 4) for passes in (0.3, 2, 4, 8, 100)], round(rate(8, 2048), 4)
+    ([0.016, 0.016, 0.008, 0.004, 0.004], 0.002)
+    """
+    return 4e-3 * min(max(8 / max(passes, 1e-3), 1.0), 4.0) * min(1.0, (512 / units) ** 0.5)
 
 
 def dial(passes: float) -> float:
@@ -151,18 +166,13 @@ def regularization(config: RnnConfig, share: float = 1.0) -> Regularization:
 
 
 def sized(config: RnnConfig, size: Size) -> RnnConfig:
-    """Give the config with layers, units and the rate that suits them, where they are not given.
-
-    From 512 units on, the rate of AdamW falls as one over the root of the width.
-    """
+    """Give the config with the layers and units of a size, where they are not given."""
     hidden = config.hidden_size or size.units
-    rate = 20.0 if config.optimizer == "sgd" else 4e-3 * min(1.0, (512 / hidden) ** 0.5)
     return replace(
         config,
         num_layers=config.num_layers or _LAYERS.get(config.cell, 2),
         hidden_size=hidden,
         embedding_size=config.embedding_size or hidden,  # of one size, the second layer can be a residual one
-        learning_rate=rate if config.learning_rate is None else config.learning_rate,
     )
 
 
@@ -199,7 +209,7 @@ def trial(
     with torch.random.fork_rng():
         network = Network(vocab_size=vocab_size, **network_settings(config)).to(device)
         network.initialize("uniform", torch.full((vocab_size,), 1 / vocab_size))
-        learner = make_learner(network, ids, config)
+        learner = make_learner(network, ids, replace(config, learning_rate=config.learning_rate or 1e-3))
         reader = Reader(
             ids[: 1 << 20], vocab_size=vocab_size, batch_size=config.batch_size or 1, bptt=config.bptt or 1
         )

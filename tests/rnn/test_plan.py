@@ -16,6 +16,7 @@ from lmkit.rnn.plan import (
     MANY_WORDS_ON_A_GPU,
     dial,
     noise_share,
+    rate,
     regularization,
     settle,
     suited,
@@ -117,7 +118,7 @@ def test_sizes_suit_the_device_and_the_text() -> None:
 
 
 def test_wide_layers_have_a_lower_rate_unless_one_is_asked_for() -> None:
-    rates = [settled(epochs=1, hidden_size=units)[0].learning_rate or 0 for units in (16, 512, 2048)]
+    rates = [settled(epochs=8, hidden_size=units)[0].learning_rate or 0 for units in (16, 512, 2048)]
     assert rates[0] == rates[1] == 2 * rates[2]
     assert settled(epochs=1, hidden_size=2048, learning_rate=0.1)[0].learning_rate == 0.1
     assert settled(epochs=1, optimizer="sgd")[0].learning_rate == 20.0
@@ -140,6 +141,13 @@ def test_a_gpu_reads_wide_and_tries_every_size_since_width_costs_it_little(
         )
     passes = settle(RnnConfig(epochs=3), ids, WORDS, device=torch.device("cuda"), report=None)
     assert passes.hidden_size == MANY_WORDS["medium"].units
+
+
+def test_a_short_training_has_a_higher_rate() -> None:
+    rates = [rate(passes, 256) for passes in (0.1, 1, 2, 5, 8, 1000)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == rates[1] == pytest.approx(4 * rates[-1])
+    assert rates[-2] == rates[-1] == 4e-3
 
 
 def test_passes_need_no_measuring() -> None:
