@@ -12,6 +12,7 @@ from lmkit.config import RnnConfig, seconds
 DEFAULT_BUDGET = 600.0  # seconds, where neither a time nor a number of epochs is asked for,
 DEFAULT_EPOCHS = 40.0  # and at most so many epochs,
 DEFAULT_STEPS = 2000  # but at least so many steps, in a small text
+_FIRST_STEPS = 20  # in which an adaptive optimiser learns how large gradients are
 
 
 @dataclass
@@ -65,6 +66,11 @@ class Schedule:
         progress, elapsed, steps = self.passed
         share = max((self.elapsed - elapsed) / self.budget, (step - steps) / self.total_steps)
         return progress + (1.0 - progress) * min(1.0, share)
+
+    @property
+    def warmth(self) -> float:
+        """How far the first steps are over, from 0 to 1, however little of the time they take (at most a tenth)."""
+        return min(1.0, (self.step + 1) / max(1.0, min(_FIRST_STEPS, 0.1 * self.total_steps)))
 
     def state(self) -> dict[str, Any]:
         """Give what `restore` needs; an infinite span is None."""

@@ -140,7 +140,7 @@ class Trainer:
         """Read a window and follow its gradient; give its tokens."""
         window = next(self.reader)
         progress = self.world.first(self.schedule.middle_of_step)
-        rate = warmup_cosine(progress)
+        rate = warmup_cosine(progress) * self.schedule.warmth
         if self.config.vary_bptt:
             rate *= len(window.inputs) / self.reader.bptt  # a short window says less
         noise = noise_share(progress, self.reader.position)

@@ -83,7 +83,7 @@ def test_a_narrower_precision_must_be_worth_it(monkeypatch, seconds, chosen):
 @pytest.mark.parametrize("device", [CPU, CUDA])
 def test_what_takes_long_to_begin_may_still_be_the_fastest(monkeypatch, device):
     def seconds(precision: Precision, rows: int) -> float:
-        return rows if precision.name == "float32" else 100 + rows / 3
+        return rows if precision.name == "float32" else 50 + rows / 3
 
     monkeypatch.setattr(precision, "_seconds", seconds)
     assert fastest(device) == ("tf32" if device == CUDA else "bfloat16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from lmkit.nn.cells import CELLS
 from lmkit.nn.clip import clip_grad_norm
 from lmkit.nn.recurrence import Recurrence
 from lmkit.rnn.plan import regularization
+from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.train import check, train
 from lmkit.rnn.trainer import Trainer
 from lmkit.rnn.validation import part_of
@@ -128,6 +130,18 @@ def test_each_step_is_taken_under_the_noise_of_its_passes(monkeypatch: pytest.Mo
     assert all(share == pytest.approx(1.0) for passes, share in shares if passes > 8.5)
     assert all(share < 0.6 for passes, share in shares if passes < 4)
     assert any(passes > 8.5 for passes, _ in shares)
+
+
+def test_the_first_steps_are_small_however_much_of_the_time_they_take() -> None:
+    schedule = Schedule(budget=math.inf, total_steps=math.inf)
+    shares = []
+    for _ in range(30):
+        shares.append(schedule.warmth)
+        schedule.advance()
+    assert shares[0] == 1 / 20
+    assert shares == sorted(shares)
+    assert shares[19:] == [1.0] * 11
+    assert Schedule(budget=math.inf, total_steps=8).warmth == 1.0  # of a few steps, none is given away
 
 
 def test_the_points_of_the_learning_curve() -> None:
