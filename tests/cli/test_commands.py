@@ -322,7 +322,7 @@ def test_a_signal_ends_a_training_and_keeps_what_had_come_of_it(
     lmkit: Run, tmp_path: Path, number: int, code: int
 ) -> None:
     (tmp_path / "c.txt").write_text(MANY)
-    options = ["--backend", "rnn", "--budget", "60s", "--patience", "0"]
+    options = ["--backend", "rnn", "--budget", "60s", "--patience", "0", "--hidden-size", "16"]
     command = [sys.executable, "-m", "lmkit", "train", "c.txt", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path, env=os.environ) as process:
         assert process.stderr is not None
