@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,6 +55,7 @@ def command(
     Every line is measured by a model that has not learnt from it or from a copy of it. A twentieth of the lines is kept
     out of all folds, to measure the winner once (--refit).
     """
+    from lmkit.cli.output import finite
     from lmkit.selection import crossval, shown
 
     found = crossval(
@@ -70,7 +70,7 @@ def command(
         **{name: value for name, value in given.items() if value is not None},
     )
     if as_json:
-        click.echo(json.dumps(_facts(found), ensure_ascii=False))
+        click.echo(json.dumps(finite(_facts(found)), ensure_ascii=False, allow_nan=False))
         return
     names = list(found.best.options)
     wide = [max(len(n), *(len(str(c.options[n])) for c in found.configurations)) for n in names]
@@ -101,16 +101,10 @@ def _grid(texts: tuple[str, ...]) -> dict[str, list[Any]]:
     return grid
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON knows no other numbers
-
-
 def _facts(found: CrossValidation) -> dict[str, Any]:
     return {
         "configurations": [
-            {**vars(c), "perplexities": [_finite(p) for p in c.perplexities], "mean": _finite(c.mean)}
-            | {"deviation": _finite(c.deviation)}
-            for c in found.configurations
+            {**vars(c), "mean": c.mean, "deviation": c.deviation} for c in found.configurations
         ],
         "best": found.best.options,
         "test": None if found.test is None else found.test.as_dict(),

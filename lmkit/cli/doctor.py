@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,6 +34,7 @@ def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) 
     gives out, how far back the gradient reaches, and what is wrong, if anything is.
     """
     from lmkit.bundle import load
+    from lmkit.cli.output import finite
     from lmkit.text.corpus import Corpus
 
     loaded = load(model)
@@ -49,20 +50,11 @@ def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) 
     findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
     if as_json:
         facts = {**asdict(found), "memory": found.memory, "findings": findings, "schema": 1}
-        click.echo(json.dumps(_finite(facts), allow_nan=False))
+        click.echo(json.dumps(finite(facts), allow_nan=False))
         return
     click.echo(_tables(found))
     for line in findings or ["nothing is wrong"]:
         click.echo(line)
-
-
-def _finite(value: Any) -> Any:
-    """Give a value with None for every number that JSON does not know."""
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tables(found: Examination) -> str:

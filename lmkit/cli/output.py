@@ -1,10 +1,12 @@
-"""Files that a command writes beside models: `-` is stdout, and nothing is replaced without --force."""
+"""What a command gives out: files, where `-` is stdout and nothing is replaced without --force, and JSON."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import atomic_file
@@ -35,3 +37,16 @@ def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
         return
     with atomic_file(Path(name)) as file:
         file.writelines(pieces)
+
+
+def finite(value: Any) -> Any:
+    """Give a value, or dictionaries and lists of values, with None for every number that JSON does not know.
+
+    >>> finite({"mean": math.inf, "folds": [1.5, math.nan]})
+    {'mean': None, 'folds': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
