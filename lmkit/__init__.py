@@ -9,6 +9,7 @@
 the old owl sat .
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,12 @@ _PLACES = {
 }
 
 __all__ = ["__version__", *_PLACES]
+
+# GNU's OpenMP, which torch multiplies with, lets threads that wait for each other spin for milliseconds. Where
+# something else wants a core, the one that is waited for does not get it meanwhile: two trainings at once on two cores
+# came to nothing. Read once, when torch is first imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 
 from lmkit.config import RnnConfig, seconds
-from lmkit.nn.precision import fastest
+from lmkit.errors import UsageError
+from lmkit.nn.precision import Precision, fastest
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.nn.stack import RecurrentStack
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.learner import Learner
 from lmkit.rnn.network import Network
@@ -66,6 +68,7 @@ def settle(
     small = vocab_size <= _FEW
     if config.cell == "auto":
         config = replace(config, cell=suited(device, small=small, weight_drop=bool(config.weight_drop)))
+    check_layers(config, device)
     bptt = config.bptt or (100 if small else 70)
     streams = 32 if small or device.type == "cpu" else 64
     batch_size = config.batch_size or min(streams, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
@@ -101,6 +104,37 @@ def settle(
         f"--learning-rate {config.learning_rate:g}, --regularize {config.regularize:g}, {precision} on {device}"
     )
     return config
+
+
+def check_layers(config: RnnConfig, device: torch.device) -> None:
+    """Refuse layers that cannot be, or cannot be read in the precision that is asked for.
+
+    Raises:
+        UsageError: which, and what to do.
+    """
+    precision = Precision("float32" if config.precision == "auto" else config.precision, device)
+    with torch.random.fork_rng(devices=[]):
+        stack = RecurrentStack(
+            kind="lstm"
+            if config.cell == "auto"
+            else config.cell,  # which has weights to drop, as will be chosen
+            input_size=1,
+            hidden_size=1,
+            activation=config.activation,
+            weight_drop=config.weight_drop or 0.0,
+        )
+    if (
+        config.cell == "auto" or device.type != "cpu"
+    ):  # not chosen yet; or every layer is read in every precision
+        return
+    try:
+        with precision.step(), precision.forwards():
+            stack(torch.zeros(1, 1, 1), stack.initial_state(1))
+    except RuntimeError as error:  # such as oneDNN's, of an LSTM in bfloat16 on a processor that has none
+        raise UsageError(
+            f"{device} cannot read a layer of kind {stack.kind} in {precision.name} ({error}); "
+            "leave out --precision, or take another --cell"
+        ) from None
 
 
 def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:

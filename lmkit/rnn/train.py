@@ -16,15 +16,13 @@ import torch
 from lmkit.config import MEASURING_SHARE, RnnConfig, seconds
 from lmkit.errors import Stopped, UsageError
 from lmkit.nn.devices import choose, prepare
-from lmkit.nn.precision import Precision
-from lmkit.nn.stack import RecurrentStack
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
-from lmkit.rnn.plan import make_learner, network_settings, settle
+from lmkit.rnn.plan import check_layers, make_learner, network_settings, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.trainer import Trainer
 from lmkit.seeds import check_seed
@@ -139,18 +137,10 @@ def check(config: RnnConfig) -> None:
         ResourceError: the device is not there.
     """
     device = choose(config.device)
-    if config.precision != "auto":
-        Precision(config.precision, device)
     if config.budget is not None:
         seconds(config.budget)
     checkpoint_interval(config)
-    RecurrentStack(
-        kind="lstm" if config.cell == "auto" else config.cell,  # which has weights to drop, as will be chosen
-        input_size=1,
-        hidden_size=1,
-        activation=config.activation,
-        weight_drop=config.weight_drop or 0.0,
-    )
+    check_layers(config, device)
 
 
 def checkpoint_interval(config: RnnConfig) -> float:

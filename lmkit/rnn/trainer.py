@@ -117,9 +117,11 @@ class Trainer:
         begun, tokens = self.schedule.elapsed, 0
         disable = None if self.report else True
         layout = "{l_bar}{bar}| {elapsed}"
+        if begun >= self.schedule.budget and not self.schedule.step:
+            self._say(f"the time was over before the first step, after {begun:.1f} s: give a longer --budget")
         with tqdm(total=100, disable=disable, leave=False, bar_format=layout) as bar:
             bar.update(100 * self.progress())
-            while self.progress() < 1.0:
+            while self.progress() < 1.0 or not self.schedule.step:
                 with finished_first():
                     tokens += self._step()
                 done = self.progress()

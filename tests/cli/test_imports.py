@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import STORY
 
@@ -51,3 +54,16 @@ def test_the_whole_n_gram_path_never_imports_torch(tmp_path: Path) -> None:
     )
     assert "torch" not in loaded
     assert "lmkit.ngram.kernels.lookup" in loaded
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, ""), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_threads_spin_briefly_unless_the_environment_says_how_they_wait(
+    given: dict[str, str], expected: str
+) -> None:
+    others = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import os, lmkit; print(os.environ.get('GOMP_SPINCOUNT', ''))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env={**others, **given}, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == expected

@@ -293,6 +293,25 @@ def test_the_shortest_training_still_takes_a_step_at_a_rate() -> None:
     assert points[-1]["learning_rate"] > 0
 
 
+def test_a_budget_that_is_over_before_the_first_step_still_takes_one() -> None:
+    said: list[str] = []
+    config = RnnConfig(hidden_size=4, budget="0.001s", device="cpu", threads=1)
+    train(CYCLE, tokenizer=TOKENIZER, config=config, valid=CYCLE[:200], report=said.append)
+    assert any("before the first step" in line and "--budget" in line for line in said)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "auto"])
+def test_layers_that_the_device_cannot_read_in_a_precision_are_refused(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: Any) -> None:
+        raise RuntimeError("no primitive")
+
+    monkeypatch.setattr(CELLS["lstm"], "forward", unable)
+    with pytest.raises(UsageError, match="lstm in bfloat16"):
+        fit(cell=cell, precision="bfloat16", epochs=0.001)
+
+
 def test_training_leaves_the_randomness_of_the_caller_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
