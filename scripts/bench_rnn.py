@@ -3,6 +3,7 @@
     python scripts/bench_rnn.py speed                                  # cells, heads, single steps; CPU or GPU
     python scripts/bench_rnn.py baseline --train T --valid V           # against a plain PyTorch language model
     python scripts/bench_rnn.py budgets --train T --valid V --test T   # test perplexity after 10, 30 and 60 minutes
+    python scripts/bench_rnn.py beside --train T                       # two trainings at once, and how threads wait
     python scripts/bench_rnn.py kill --train T --valid V               # ten kills, and the weights of a quiet run
     python scripts/bench_rnn.py seeds --train T --valid V              # ten seeds of a short training
 
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import math
+import os
 import random
 import signal
 import statistics
@@ -52,6 +55,7 @@ def main() -> None:
         "speed": speed,
         "baseline": baseline,
         "budgets": budgets,
+        "beside": beside,
         "kill": kill,
         "seeds": seeds,
     }
@@ -268,6 +272,48 @@ def _head_rate(name: str, words: int, precision: Precision) -> float:
                 head.backward(features, targets)
 
     return 2240 / _best(work, device, 8)
+
+
+def beside(options: argparse.Namespace) -> None:
+    """Train one, and two at once: as torch's threads wait for each other by default, and as lmkit lets them wait."""
+    print("| 20 s, 2 LSTM layers of 128 units, characters | tokens/s alone | of two at once, together |")
+    print("|---|---|---|", flush=True)
+    for name, spins in (("threads spin (GNU's default)", 300_000), ("threads sleep (lmkit)", 1000)):
+        environment = {**os.environ, "GOMP_SPINCOUNT": str(spins)}
+        alone, together = (sum(_rates(options, count, environment)) for count in (1, 2))
+        print(f"| {name} | {alone:,.0f} | {together:,.0f} |", flush=True)
+
+
+def _rates(options: argparse.Namespace, count: int, environment: dict[str, str]) -> list[float]:
+    """Give the tokens/s of so many trainings at once; 0 for one that has not ended in twice its time."""
+    asked = "-q --backend rnn --tokenizer char --cell lstm --hidden-size 128 --budget 20s --holdout 0 --device cpu"
+    with tempfile.TemporaryDirectory() as folder:
+        running = []
+        for output in (f"{folder}/{number}" for number in range(count)):
+            command = [
+                sys.executable,
+                "-m",
+                "lmkit",
+                "train",
+                str(options.train),
+                "-o",
+                output,
+                *asked.split(),
+            ]
+            running.append(subprocess.Popen(command, env=environment))
+        rates = []
+        for number, process in enumerate(running):
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            metrics = Path(folder) / str(number) / "metrics.jsonl"
+            points = (
+                [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+            )
+            rates.append(statistics.median([p["tokens_per_second"] for p in points if "epoch" in p] or [0]))
+    return rates
 
 
 def kill(options: argparse.Namespace) -> None:

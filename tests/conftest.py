@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import_module("lmkit")  # before torch, whose threads it tells to sleep while they wait
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # optional: real corpora and golden numbers beside the checkout
