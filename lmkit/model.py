@@ -107,6 +107,10 @@ class LanguageModel(ABC):
         lines = [lines] if isinstance(lines, str) else lines
         return self.score_ids(self.tokenizer.encode_lines(lines), state)[0]
 
+    def capacity(self) -> int:
+        """Count what the model can keep of a text: its parameters, or its n-grams."""
+        return sum(array.size for array in self.arrays().values())
+
     def protocol(self) -> dict[str, str]:
         """Give what the signature of a number must say about this kind of model beside the common fields."""
         return {}

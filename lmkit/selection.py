@@ -45,17 +45,26 @@ class Configuration:
     Attributes:
         options: by name.
         perplexities: on each fold, of the model that was trained on the others; infinite where training diverged.
+        learnt: on as much of what each model was trained on; far below the others, it has been learnt by heart.
+        capacity: what a model can keep, its parameters or its n-grams; the largest of them.
         seconds: for all of it.
     """
 
     options: dict[str, Any]
     perplexities: list[float]
+    learnt: list[float]
+    capacity: int
     seconds: float
 
     @property
     def mean(self) -> float:
         """Mean of the perplexities."""
         return statistics.fmean(self.perplexities)
+
+    @property
+    def training(self) -> float:
+        """Mean of the perplexities of what was learnt."""
+        return statistics.fmean(self.learnt)
 
     @property
     def deviation(self) -> float:
@@ -132,29 +141,9 @@ def crossval(
     with tempfile.TemporaryDirectory(prefix="lmkit-crossval-", dir=options.get("temp")) as name:
         folder = Path(name)
         deal(corpus, folder, k=k)
-        found: list[Configuration] = []
-        counts: list[tuple[int, int]] = []  # of tokens and unknown words in each fold
-        for values in itertools.product(*grid.values()):
-            point = dict(zip(grid, values, strict=True))
-            began, perplexities = time.monotonic(), []
-            for fold in range(k):
-                try:
-                    result = _measured(folder, fold, options | point)
-                except DivergedError as error:
-                    say(f"{shown(point)}, fold {fold + 1} of {k}: {error}")
-                    perplexities = [math.inf] * k
-                    break
-                perplexities.append(result.perplexity)
-                if len(counts) == fold:
-                    counts.append((result.tokens, result.oov))
-                if counts[fold] != (result.tokens, result.oov):
-                    raise UsageError(
-                        f"{shown(point)}: other words are unknown than before ({result.oov:,} in fold {fold + 1}, not "
-                        f"{counts[fold][1]:,}); such perplexities do not compare"
-                    )
-                say(f"{shown(point)}, fold {fold + 1} of {k}: perplexity {perplexities[-1]:.4f}")
-            seconds = round(time.monotonic() - began, 2)
-            found.append(Configuration(options=point, perplexities=perplexities, seconds=seconds))
+        points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        folds = Folds(folder, options, k, say)
+        found = [folds.judge(point) for point in points]
         found.sort(key=lambda configuration: configuration.mean)
         test = None
         if refit:
@@ -166,9 +155,55 @@ def crossval(
     return CrossValidation(configurations=found, test=test)
 
 
-def _measured(folder: Path, fold: int, options: Mapping[str, Any]) -> Evaluation:
-    """Train without a fold, and measure on it; the model is gone afterwards."""
-    return perplexity(train(folder / f"train-{fold}.txt", **options), folder / f"valid-{fold}.txt")
+class Folds:
+    """Lines dealt into folds, and what is the same for every configuration that is judged by them."""
+
+    def __init__(self, folder: Path, options: Mapping[str, Any], k: int, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.options = options
+        self.k = k
+        self.say = say
+        self.counts: dict[int, tuple[int, int]] = {}  # of tokens and unknown words in each fold
+
+    def judge(self, point: dict[str, Any]) -> Configuration:
+        """Train a model without each fold, and measure it there and on as much of what it has learnt.
+
+        Raises:
+            UsageError: other words are unknown than in the configurations before.
+        """
+        began, capacity = time.monotonic(), 0
+        perplexities: list[float] = []
+        learnt: list[float] = []
+        for fold in range(self.k):
+            where = f"{shown(point)}, fold {fold + 1} of {self.k}"
+            try:
+                model = train(self.folder / f"train-{fold}.txt", **{**self.options, **point})
+            except DivergedError as error:
+                self.say(f"{where}: {error}")
+                perplexities, learnt = [math.inf] * self.k, [math.inf] * self.k
+                break
+            result = perplexity(model, self.folder / f"valid-{fold}.txt")
+            self._compare(fold, result, where)
+            perplexities.append(result.perplexity)
+            learnt.append(perplexity(model, self.folder / f"valid-{(fold + 1) % self.k}.txt").perplexity)
+            capacity = max(capacity, model.capacity())
+            self.say(f"{where}: perplexity {perplexities[-1]:.4f}")
+        return Configuration(
+            options=point,
+            perplexities=perplexities,
+            learnt=learnt,
+            capacity=capacity,
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    def _compare(self, fold: int, result: Evaluation, where: str) -> None:
+        """Refuse a measurement of other words than the first of this fold."""
+        before = self.counts.setdefault(fold, (result.tokens, result.oov))
+        if before != (result.tokens, result.oov):
+            raise UsageError(
+                f"{where}: other words are unknown than before ({result.oov:,}, not {before[1]:,}); such perplexities "
+                "do not compare"
+            )
 
 
 def _checked(

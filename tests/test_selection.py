@@ -74,10 +74,29 @@ def test_the_figures_are_those_of_models_trained_by_hand(dealt: Path) -> None:
             for fold in range(4)
         ]
         assert configuration.perplexities == pytest.approx(by_hand, rel=1e-6)
+        learnt = [
+            lmkit.perplexity(
+                lmkit.train(dealt / f"train-{fold}.txt", holdout=0, **configuration.options),
+                dealt / f"valid-{(fold + 1) % 4}.txt",
+            ).perplexity
+            for fold in range(4)
+        ]
+        assert configuration.learnt == pytest.approx(learnt, rel=1e-6)
         assert configuration.mean == pytest.approx(statistics.fmean(by_hand))
         assert configuration.deviation == pytest.approx(statistics.stdev(by_hand))
     assert [configuration.options["order"] for configuration in found.configurations] == [3, 1]
     assert found.test is None
+
+
+def test_who_keeps_more_learns_its_own_text_better_by_heart() -> None:
+    one, three = sorted(
+        crossval(TEXT, grid={"order": [1, 3]}, k=3).configurations, key=lambda found: found.capacity
+    )
+    assert (one.options["order"], three.options["order"]) == (1, 3)
+    assert three.training < one.training
+    assert three.training < three.mean
+    words = len(lmkit.train(TEXT, holdout=0, order=1).tokenizer.vocab)
+    assert words - 200 < one.capacity <= words  # lines that are met once are in one fold each
 
 
 def test_the_winner_is_trained_again_and_measured_on_the_test_lines(dealt: Path, tmp_path: Path) -> None:

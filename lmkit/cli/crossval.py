@@ -19,6 +19,7 @@ EPILOG = """
 Examples:
   lmkit crossval corpus.txt --grid order=2,3,4,5
   lmkit crossval corpus.txt --grid order=3,4 --grid interpolate_unigrams=true,false --refit -o best
+  lmkit crossval corpus.txt --grid order=1,2,3,4,5,6 --picture capacity.png
   lmkit crossval corpus.txt --backend rnn --epochs 10 --grid hidden_size=64,128 -k 3
 """
 
@@ -35,6 +36,9 @@ Examples:
 )
 @click.option("-o", "--output", metavar="TEXT", help="model folder to write the winner to")
 @click.option("--force", is_flag=True, help="replace an existing model")
+@click.option(
+    "--picture", metavar="FILE", help="draw capacity against perplexity: .png, .svg or .pdf (extra plot)"
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @click.option("-q", "--quiet", is_flag=True, help="say nothing but warnings and errors")
 @config_options(TextConfig, NgramConfig, RnnConfig)
@@ -46,6 +50,7 @@ def command(
     refit: bool,
     output: str | None,
     force: bool,
+    picture: str | None,
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -54,9 +59,19 @@ def command(
 
     Every line is measured by a model that has not learnt from it or from a copy of it. A twentieth of the lines is kept
     out of all folds, to measure the winner once (--refit).
+
+    The column `training` is the perplexity of lines that a model has learnt from, `capacity` the numbers of its n-grams
+    or parameters: who keeps much learns its lines by heart, who keeps little learns neither (--picture).
     """
-    from lmkit.cli.output import finite
+    from lmkit.cli.output import check_file, finite, write_bytes
     from lmkit.selection import crossval, shown
+
+    if picture is not None:
+        from lmkit.report.picture import blank, kind_of
+
+        kind = kind_of(picture)
+        blank()  # which tells now, not when all the work is done, that matplotlib is missing
+        check_file(picture, force=force)
 
     found = crossval(
         files,
@@ -69,15 +84,37 @@ def command(
         report=None if quiet else lambda line: click.echo(line, err=True),
         **{name: value for name, value in given.items() if value is not None},
     )
+    if picture is not None:
+        from lmkit.report.capacity import Point, draw
+        from lmkit.report.picture import render
+
+        points = [
+            Point(shown(c.options), c.capacity, c.mean, c.deviation, c.training) for c in found.configurations
+        ]
+        write_bytes(picture, [render(draw(points), kind=kind)])
     if as_json:
         click.echo(json.dumps(finite(_facts(found)), ensure_ascii=False, allow_nan=False))
         return
     names = list(found.best.options)
     wide = [max(len(n), *(len(str(c.options[n])) for c in found.configurations)) for n in names]
-    click.echo("  ".join([*map(str.ljust, names, wide), "perplexity", "deviation", "  seconds"]))
+    click.echo(
+        "  ".join(
+            [
+                *map(str.ljust, names, wide),
+                "perplexity",
+                "deviation",
+                "  training",
+                "    capacity",
+                "  seconds",
+            ]
+        )
+    )
     for configuration in found.configurations:
         values = [str(configuration.options[name]).ljust(w) for name, w in zip(names, wide, strict=True)]
-        figures = f"{configuration.mean:10.4f}  {configuration.deviation:9.4f}  {configuration.seconds:9.2f}"
+        figures = (
+            f"{configuration.mean:10.4f}  {configuration.deviation:9.4f}  {configuration.training:10.4f}"
+        )
+        figures += f"  {configuration.capacity:12,}  {configuration.seconds:9.2f}"
         click.echo("  ".join([*values, figures]))
     if found.test is not None:
         click.echo(
@@ -104,7 +141,8 @@ def _grid(texts: tuple[str, ...]) -> dict[str, list[Any]]:
 def _facts(found: CrossValidation) -> dict[str, Any]:
     return {
         "configurations": [
-            {**vars(c), "mean": c.mean, "deviation": c.deviation} for c in found.configurations
+            {**vars(c), "mean": c.mean, "deviation": c.deviation, "training": c.training}
+            for c in found.configurations
         ],
         "best": found.best.options,
         "test": None if found.test is None else found.test.as_dict(),

@@ -19,6 +19,7 @@ EPILOG = """
 Examples:
   lmkit doctor --gradients my-rnn valid.txt
   lmkit doctor --gradients my-rnn valid.txt --json
+  lmkit doctor --gradients my-rnn valid.txt --init xavier
 """
 
 
@@ -26,12 +27,18 @@ Examples:
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--gradients", is_flag=True, required=True, help="Look at the gradients of a recurrent model.")
+@click.option(
+    "--init",
+    metavar="NAME",
+    help="As it would be before its first step: uniform, normal, xavier, orthogonal.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) -> None:
+def command(model: str, files: tuple[str, ...], gradients: bool, init: str | None, as_json: bool) -> None:
     """Tell whether a recurrent model is in a state to learn in, on a text: one pass forwards and back.
 
     The share of each gradient inside [1e-6, 1e3], what float16 would lose of it, mean and variance of what every layer
-    gives out, how far back the gradient reaches, and what is wrong, if anything is.
+    gives out, how far back the gradient reaches, and what is wrong, if anything is. --init shows the same of such a
+    network before it has learnt anything, which is how initialisations compare.
     """
     from lmkit.bundle import load
     from lmkit.cli.output import finite
@@ -46,7 +53,7 @@ def command(model: str, files: tuple[str, ...], gradients: bool, as_json: bool) 
     from lmkit.rnn.model import RnnModel
 
     assert isinstance(loaded, RnnModel)
-    found = examination(loaded, Corpus.from_paths(files))
+    found = examination(loaded, Corpus.from_paths(files), init=init)
     findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
     if as_json:
         facts = {**asdict(found), "memory": found.memory, "findings": findings, "schema": 1}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
-
-from lmkit.errors import UsageError
 
 EPILOG = """
 \b
@@ -39,13 +35,9 @@ def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
     from lmkit.bundle import default_path
     from lmkit.cli.output import check_file, write_bytes
     from lmkit.report.curve import Curve, draw, read_curve
-    from lmkit.report.picture import KINDS, render
+    from lmkit.report.picture import kind_of, render
 
-    kind = Path(output).suffix.removeprefix(".").lower()
-    if kind not in KINDS:
-        raise UsageError(
-            f"{output}: the name of a picture ends in .{', .'.join(KINDS)}; name such a file by -o"
-        )
+    kind = kind_of(output)
     check_file(output, force=force)
     curves: list[Curve] = []
     if models in (("losses",), ("activations",)):

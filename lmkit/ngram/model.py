@@ -100,6 +100,10 @@ class NgramModel(LanguageModel):
             raise UsageError(f"token ids must be {count} numbers from 0 to {len(self.tokenizer.vocab) - 1}")
         return ids.astype(np.int32, copy=False)
 
+    def capacity(self) -> int:
+        """Count the n-grams, of all orders."""
+        return int(self.trie.level[-1])
+
     def protocol(self) -> dict[str, str]:
         """Name the order, the smoothing, and the bits of a code if numbers are rounded."""
         return {name: str(value) for name, value in self.config().items()}

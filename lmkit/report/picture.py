@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import missing_package
+from lmkit.errors import UsageError, missing_package
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,18 @@ def blank(*, width: float = 8.0, height: float = 6.0) -> Figure:
     except ImportError:
         raise missing_package("matplotlib", "plot", "lmkit plot") from None
     return Figure(figsize=(width, height), layout="constrained")  # without pyplot: no window, no state
+
+
+def kind_of(file: str) -> str:
+    """Give the kind of a picture by the name of its file.
+
+    Raises:
+        UsageError: it is none of the kinds.
+    """
+    kind = Path(file).suffix.removeprefix(".").lower()
+    if kind not in KINDS:
+        raise UsageError(f"{file}: the name of a picture ends in .{', .'.join(KINDS)}; give such a name")
+    return kind
 
 
 def render(figure: Figure, *, kind: str) -> bytes:

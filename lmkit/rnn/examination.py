@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor
 
@@ -10,13 +12,19 @@ from lmkit.nn.diagnostics import Examination, examine
 from lmkit.nn.regularization import Regularization
 from lmkit.rnn.batches import streams
 from lmkit.rnn.model import RnnModel
+from lmkit.rnn.train import unigram
 from lmkit.text.corpus import Corpus
 
 _STREAMS, _STEPS = 16, 70
 
 
-def examination(model: RnnModel, text: Corpus) -> Examination:
+def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> Examination:
     """Read the first steps of 16 streams of the beginning of a text, and follow the loss back, by the full softmax.
+
+    Args:
+        model: What is looked at; it is left as it is.
+        text: What it reads.
+        init: The network as it would be before its first step, initialised by this scheme, in place of the trained one.
 
     Raises:
         InputError: the text is no text, or too short to say anything.
@@ -26,6 +34,11 @@ def examination(model: RnnModel, text: Corpus) -> Examination:
     if len(ids) < 2:
         raise InputError(f"a text of {len(ids)} tokens is too short for a gradient; give one of some lines")
     network, device = model.network, model.device
+    if init is not None:
+        network = deepcopy(network)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network.initialize(init, unigram(ids, len(model.tokenizer.vocab)).to(device))
     columns = torch.as_tensor(
         streams(ids, max(1, min(_STREAMS, len(ids) // 16)))[: _STEPS + 1], device=device
     )

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_commands import MANY, ok, refused
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -17,7 +19,15 @@ def test_options_are_ranked_and_the_winner_is_saved(lmkit: Run, tmp_path: Path) 
     grid = ("--grid", "order=1,2", "--grid", "interpolate-unigrams=true,false")
     run = lmkit("crossval", "c.txt", "-k", "3", *grid, "--refit", "-o", "best")
     head, *rows, test, signature = ok(run).splitlines()
-    assert head.split() == ["order", "interpolate_unigrams", "perplexity", "deviation", "seconds"]
+    assert head.split() == [
+        "order",
+        "interpolate_unigrams",
+        "perplexity",
+        "deviation",
+        "training",
+        "capacity",
+        "seconds",
+    ]
     means = [float(row.split()[2]) for row in rows]
     assert len(means) == 4
     assert means == sorted(means)
@@ -42,3 +52,16 @@ def test_what_cannot_be_compared_is_refused(lmkit: Run, tmp_path: Path) -> None:
     ok(lmkit("crossval", "-", "-k", "2", "--grid", "prune=0,0;1;1", stdin=MANY.encode()))
     refused(lmkit("crossval", "none.txt", "--grid", "order=2"), 2, "none.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.txt"]
+
+
+def test_the_picture_of_capacity(lmkit: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra: plot")
+    (tmp_path / "c.txt").write_text(MANY)
+    asked = ("crossval", "c.txt", "-q", "-k", "2", "--grid", "order=1,2,3", "--picture")
+    refused(lmkit(*asked, "capacity.doc"), 2, "capacity.doc", ".png")
+    ok(lmkit(*asked, "capacity.svg"))
+    drawn = (tmp_path / "capacity.svg").read_text()
+    assert drawn.startswith("<?xml")
+    refused(lmkit(*asked, "capacity.svg"), 2, "--force")
+    assert ok(lmkit(*asked, "capacity.svg", "--force"))
+    assert (tmp_path / "capacity.svg").read_text() == drawn

@@ -22,6 +22,11 @@ def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     facts = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json")))
     assert {"loss", "gradients", "signals", "radii", "reach", "memory", "findings", "schema"} <= facts.keys()
     assert facts["findings"] == []
+    fresh = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json", "--init", "orthogonal")))
+    assert fresh["loss"] != facts["loss"]
+    assert all(0.9 < radius < 1.1 for radius in fresh["radii"].values())
+    refused(lmkit("doctor", "--gradients", "m", "c.txt", "--init", "orthogonl"), 2, "'orthogonal'")
+    assert ok(lmkit("doctor", "--gradients", "m", "c.txt")) == shown
     (tmp_path / "short.txt").write_text("\n")
     refused(lmkit("doctor", "--gradients", "m", "short.txt"), 3, "too short")
     assert 1 <= facts["memory"] <= len(facts["reach"])

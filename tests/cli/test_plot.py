@@ -67,6 +67,7 @@ def test_what_cannot_be_drawn_leaves_no_file(lmkit: Run, tmp_path: Path) -> None
     ("package", "extra", "arguments"),
     [
         ("matplotlib", "plot", ["plot", "metrics.jsonl"]),
+        ("matplotlib", "plot", ["crossval", "c.txt", "--grid", "order=1,2", "--picture", "curve.png"]),
         ("tensorboard", "tensorboard", ["train", "metrics.jsonl", "--tensorboard", "runs"]),
     ],
 )
