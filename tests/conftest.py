@@ -9,7 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("lmkit", deadline=None)  # of time, a machine that is shared says nothing
+settings.load_profile("lmkit")
 import_module("lmkit")  # before torch, whose threads it tells to sleep while they wait
 
 ROOT = Path(__file__).parent.parent

@@ -35,7 +35,7 @@ def assert_same(model: lmkit.LanguageModel, expected: lmkit.LanguageModel) -> No
 
 @pytest.mark.parametrize("kind", ["word", "char", "byte"])
 @given(parts=st.lists(texts, min_size=1, max_size=3), order=st.integers(1, 4), data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_counts_of_parts_give_the_model_of_the_whole(
     tmp_path: Path, kind: str, parts: list[str], order: int, data: st.DataObject
 ) -> None:
@@ -142,7 +142,7 @@ def test_counts_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 
 @given(drop=st.integers(0, 1000), change=st.booleans())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_text_with_any_line_missing_or_changed_is_refused(tmp_path: Path, drop: int, change: bool) -> None:
     lines = b"".join(text_of(lmkit.count("a b c a\nb a c\na b\n" * 2, order=3))).splitlines(keepends=True)
     line = lines.pop(drop % len(lines))

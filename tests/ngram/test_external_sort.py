@@ -47,7 +47,7 @@ def windows_of(lines: list[list[int]], order: int) -> Counter[tuple[int, ...]]:
 
 
 @given(lines=lines_of_ids, order=st.integers(1, 5))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_merged_runs_hold_every_window_once_in_order(
     small: Scratch, lines: list[list[int]], order: int
 ) -> None:
@@ -66,7 +66,7 @@ def test_merged_runs_hold_every_window_once_in_order(
 
 
 @given(lines=lines_of_ids, order=st.integers(1, 5))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_part_compares_with_the_window_before(
     small: Scratch, lines: list[list[int]], order: int
 ) -> None:

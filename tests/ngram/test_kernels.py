@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lmkit.compiled import compiled, prefetch
@@ -35,7 +35,6 @@ def test_line_starts(ids: np.ndarray) -> None:
 
 
 @given(ids=texts, order=st.integers(1, 6), size=st.integers(0, 40), small=st.booleans())
-@settings(deadline=None)
 def test_positions_are_sorted_by_their_windows(ids: np.ndarray, order: int, size: int, small: bool) -> None:
     stream = with_line_starts(ids, scratch=MEMORY)
     size = min(size, len(stream)) if small else len(stream)
@@ -56,7 +55,6 @@ def test_positions_are_sorted_by_their_windows(ids: np.ndarray, order: int, size
 
 
 @given(ids=texts, order=st.integers(1, 5))
-@settings(deadline=None)
 def test_distinct_windows_and_their_weights(ids: np.ndarray, order: int) -> None:
     rows = plain.windows(with_line_starts(ids, scratch=MEMORY), order)
     filled = np.where(rows < 0, EOS, rows).astype(np.int32)
@@ -73,7 +71,6 @@ def test_distinct_windows_and_their_weights(ids: np.ndarray, order: int) -> None
 
 
 @given(ids=texts, order=st.integers(2, 5))
-@settings(deadline=None)
 def test_nodes_are_the_distinct_ngrams_in_order(ids: np.ndarray, order: int) -> None:
     rows, counts = counted(ids, order)
     for n in range(2, order + 1):
@@ -88,7 +85,6 @@ def test_nodes_are_the_distinct_ngrams_in_order(ids: np.ndarray, order: int) -> 
 
 
 @given(ids=texts, order=st.integers(2, 5))
-@settings(deadline=None)
 def test_suffixes_and_what_they_follow(ids: np.ndarray, order: int) -> None:
     rows, counts = counted(ids, order)
     found = continuations(counts, scratch=MEMORY)
@@ -109,7 +105,6 @@ def test_suffixes_and_what_they_follow(ids: np.ndarray, order: int) -> None:
 
 
 @given(ids=texts, seed=st.integers(0, 1000))
-@settings(deadline=None)
 def test_smoothing(ids: np.ndarray, seed: int) -> None:
     _, counts = counted(ids, 3)
     found = continuations(counts, scratch=MEMORY)

@@ -49,7 +49,7 @@ def assert_same(model: NgramModel, expected: dict[Gram, Entry]) -> None:
 
 
 @given(lines=texts, order=st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_entry_is_that_of_the_definition(lines: list[list[str]], order: int) -> None:
     assert_same(fit(lines, order=order), modified_kneser_ney(lines, order))
 
@@ -59,7 +59,7 @@ def test_every_entry_is_that_of_the_definition(lines: list[list[str]], order: in
     order=st.integers(1, 4),
     prune=st.lists(st.integers(0, 3), min_size=1, max_size=2).map(sorted),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pruned_models_keep_what_the_definition_keeps(
     lines: list[list[str]], order: int, prune: list[int]
 ) -> None:
@@ -68,7 +68,7 @@ def test_pruned_models_keep_what_the_definition_keeps(
 
 
 @given(lines=texts, limit=st.sets(st.sampled_from(["a", "b", "c", "ü"]), min_size=1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_limited_vocabulary(lines: list[list[str]], limit: set[str]) -> None:
     import tempfile
     from pathlib import Path
@@ -81,14 +81,14 @@ def test_limited_vocabulary(lines: list[list[str]], limit: set[str]) -> None:
 
 
 @given(lines=texts)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_unigrams_without_interpolation(lines: list[list[str]]) -> None:
     model = fit(lines, order=2, interpolate_unigrams=False)
     assert_same(model, modified_kneser_ney(lines, 2, interpolate_unigrams=False))
 
 
 @given(lines=texts, order=st.integers(1, 5), other=texts)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_scores_are_those_of_back_off_through_the_entries(
     lines: list[list[str]], order: int, other: list[list[str]]
 ) -> None:

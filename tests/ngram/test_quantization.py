@@ -60,7 +60,7 @@ def decoded(trie: QuantizedTrie) -> Trie:
 
 
 @given(width=st.integers(1, 32), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_packed_numbers_are_read_as_they_were_written(width: int, data: st.DataObject) -> None:
     values = np.array(data.draw(st.lists(st.integers(0, 2**width - 1), max_size=300)), np.int64)
     bits = np.zeros((len(values) * width + 63) // 64 + 1, np.uint64)
@@ -73,7 +73,7 @@ def test_packed_numbers_are_read_as_they_were_written(width: int, data: st.DataO
     children=st.lists(st.sampled_from([0, 1, 1, 2, 5, 70, 600, 5000]), max_size=400),
     exact=st.integers(0, 400),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ascending_numbers_are_found_in_unary(children: list[int], exact: int) -> None:
     numbers = (17 + np.cumsum([0, *children])).astype(np.uint32)
     exact = min(exact, len(children))
@@ -109,7 +109,7 @@ def test_the_tree_is_the_same_and_numbers_are_near(model: lmkit.NgramModel, bits
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_scores_are_those_of_the_numbers_unpacked(model: lmkit.NgramModel, data: st.DataObject) -> None:
     trie = quantize(model.trie, 8)
     packed = lmkit.NgramModel(tokenizer=model.tokenizer, trie=trie)

@@ -51,7 +51,7 @@ def texts(vocab_size: int, length: int) -> st.SearchStrategy[list[int]]:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bulk_scores_any_text_like_steps(model: lmkit.NgramModel, data: st.DataObject) -> None:
     one, two = (np.array(data.draw(texts(len(model.tokenizer.vocab), 40)), np.int32) for _ in range(2))
     state = model.start().nodes[0]

@@ -70,7 +70,7 @@ def vocabularies(draw):
 
 
 @given(size=st.integers(2, 40), shape=st.lists(st.integers(1, 3), max_size=3), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_full_head_sums_to_one_and_never_gives_the_word_that_never_comes(size, shape, data):
     never = data.draw(st.none() | st.integers(0, size - 1))
     head = filled(FullHead(vocab_size=size, input_size=3, never=never))
@@ -78,7 +78,7 @@ def test_a_full_head_sums_to_one_and_never_gives_the_word_that_never_comes(size,
 
 
 @given(vocabulary=vocabularies(), shape=st.lists(st.integers(1, 3), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_adaptive_head_sums_to_one_whatever_its_cutoffs(vocabulary, shape):
     size, cutoffs, never = vocabulary
     head = AdaptiveHead(vocab_size=size, input_size=3, never=never, cutoffs=cutoffs)
@@ -130,7 +130,7 @@ def test_adaptive_is_a_choice_of_the_cluster_then_of_the_word():
 
 
 @given(vocabulary=vocabularies(), count=st.integers(1, 60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_adaptive_loss_is_the_surprisal_of_the_target(vocabulary, count):
     size, cutoffs, _ = vocabulary
     head = filled(AdaptiveHead(vocab_size=size, input_size=3, cutoffs=cutoffs))

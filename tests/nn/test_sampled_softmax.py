@@ -213,7 +213,7 @@ def test_the_features_keep_their_graph_and_get_no_gradient():
     data=st.data(),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_candidates_are_distinct_and_hold_the_most_frequent_words(counts, data, seed):
     frequent = data.draw(st.integers(0, len(counts) - 2))
     drawn = data.draw(st.integers(1, 2 * len(counts)))

@@ -35,7 +35,7 @@ def learn(kind: str, text: str, **options: object) -> tuple[Tokenizer, np.ndarra
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(lines=lines)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_text_comes_back_from_its_ids(kind: str, lines: list[str]) -> None:
     if kind == "word":
         lines = [" ".join(w for w in line.split(" ") if w and w not in SPECIALS) for line in lines]
@@ -51,7 +51,7 @@ def test_text_comes_back_from_its_ids(kind: str, lines: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(lines=lines, other=lines)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_bulk_encoding_is_that_of_the_lines(kind: str, lines: list[str], other: list[str]) -> None:
     lines, other = ([line.replace("<", "") for line in group] for group in (lines, other))
     tokenizer, ids = learn(kind, "\n".join(lines) + "\n")
@@ -189,7 +189,7 @@ def test_restricting_the_vocabulary_renumbers_it() -> None:
 
 @pytest.mark.parametrize("kind", ["word", "char"])
 @given(lines=lines, other=lines)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_extended_tokenizer_keeps_its_numbers_and_knows_the_new_text(
     kind: str, lines: list[str], other: list[str]
 ) -> None:
