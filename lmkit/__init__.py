@@ -77,7 +77,7 @@ __all__ = ["__version__", *_PLACES]
 
 # GNU's OpenMP, which torch multiplies with, lets threads that wait for each other spin for milliseconds. Where
 # something else wants a core, the one that is waited for does not get it meanwhile: two trainings at once on two cores
-# came to nothing. Read once, when torch is first imported.
+# came to nothing. Read once, when the library is first loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,14 +46,14 @@ class Configuration:
         options: by name.
         perplexities: on each fold, of the model that was trained on the others; infinite where training diverged.
         learnt: on as much of what each model was trained on; far below the others, it has been learnt by heart.
-        capacity: what a model can keep, its parameters or its n-grams; the largest of them.
+        capacity: what a model can keep, its parameters or its n-grams; the largest of them, None where one diverged.
         seconds: for all of it.
     """
 
     options: dict[str, Any]
     perplexities: list[float]
     learnt: list[float]
-    capacity: int
+    capacity: int | None
     seconds: float
 
     @property
@@ -155,6 +155,14 @@ def crossval(
     return CrossValidation(configurations=found, test=test)
 
 
+class Judgement(NamedTuple):
+    """One model: perplexity of the fold that it was trained without and of one that it has learnt, and its capacity."""
+
+    perplexity: float
+    learnt: float
+    capacity: int
+
+
 class Folds:
     """Lines dealt into folds, and what is the same for every configuration that is judged by them."""
 
@@ -171,30 +179,32 @@ class Folds:
         Raises:
             UsageError: other words are unknown than in the configurations before.
         """
-        began, capacity = time.monotonic(), 0
-        perplexities: list[float] = []
-        learnt: list[float] = []
+        began = time.monotonic()
+        judged: list[Judgement] = []
         for fold in range(self.k):
             where = f"{shown(point)}, fold {fold + 1} of {self.k}"
             try:
-                model = train(self.folder / f"train-{fold}.txt", **{**self.options, **point})
+                judged.append(self._fold(fold, point, where))
             except DivergedError as error:
                 self.say(f"{where}: {error}")
-                perplexities, learnt = [math.inf] * self.k, [math.inf] * self.k
                 break
-            result = perplexity(model, self.folder / f"valid-{fold}.txt")
-            self._compare(fold, result, where)
-            perplexities.append(result.perplexity)
-            learnt.append(perplexity(model, self.folder / f"valid-{(fold + 1) % self.k}.txt").perplexity)
-            capacity = max(capacity, model.capacity())
-            self.say(f"{where}: perplexity {perplexities[-1]:.4f}")
+            self.say(f"{where}: perplexity {judged[-1].perplexity:.4f}")
+        whole = len(judged) == self.k
         return Configuration(
             options=point,
-            perplexities=perplexities,
-            learnt=learnt,
-            capacity=capacity,
+            perplexities=[one.perplexity for one in judged] if whole else [math.inf] * self.k,
+            learnt=[one.learnt for one in judged] if whole else [math.inf] * self.k,
+            capacity=max(one.capacity for one in judged) if whole else None,
             seconds=round(time.monotonic() - began, 2),
         )
+
+    def _fold(self, fold: int, point: Mapping[str, Any], where: str) -> Judgement:
+        """Train without a fold, and measure on it, and on the next one; the model is gone afterwards."""
+        model = train(self.folder / f"train-{fold}.txt", **{**self.options, **point})
+        result = perplexity(model, self.folder / f"valid-{fold}.txt")
+        self._compare(fold, result, where)
+        learnt = perplexity(model, self.folder / f"valid-{(fold + 1) % self.k}.txt")
+        return Judgement(result.perplexity, learnt.perplexity, model.capacity())
 
     def _compare(self, fold: int, result: Evaluation, where: str) -> None:
         """Refuse a measurement of other words than the first of this fold."""

@@ -3,6 +3,7 @@
     python scripts/ablation.py --train T --valid V --test T --budget 5m
     python scripts/ablation.py --train T --valid V --test T --budget 2m --tokenizer char --only "as it,cell,noise"
     python scripts/ablation.py --budget 12m --units 400 regularize=0.3 regularize=0.7 cell=gru,num_layers=3
+    python scripts/ablation.py --epochs 4 --units 128 learning_rate=4e-3 learning_rate=8e-3   # as many steps each
 
 Without --train the texts are those of WikiText-2 in ../shared/data, if they are there. Machines are noisy: a difference
 of one per cent says nothing.
@@ -74,11 +75,13 @@ def main() -> None:
     )
     parser.add_argument("--tokenizer", default="auto")
     parser.add_argument("--budget", default="5m", help="of each training")
+    parser.add_argument("--epochs", type=float, help="of each training, in place of a time")
     parser.add_argument("--only", default="", help="pieces whose name holds one of these, between commas")
     parser.add_argument("--units", type=int, help="per layer; those of the first training if not given")
     parser.add_argument("--threads", type=int, help="of each training; all cores if not given")
     options = parser.parse_args()
-    print(f"| {options.budget} each | test perplexity | tokens/s | passes |\n|---|---|---|---|", flush=True)
+    span = options.budget if options.epochs is None else f"{options.epochs:g} passes"
+    print(f"| {span} each | test perplexity | tokens/s | passes |\n|---|---|---|---|", flush=True)
     pieces = {
         name: piece for name, piece in PIECES.items() if any(p in name for p in options.only.split(","))
     }
@@ -102,7 +105,8 @@ def measured(
             valid=options.valid,
             backend="rnn",
             tokenizer=options.tokenizer,
-            budget=options.budget,
+            budget=options.budget if options.epochs is None else None,
+            epochs=options.epochs,
             threads=options.threads,
             output=Path(folder) / "model",
             patience=0,

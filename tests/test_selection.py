@@ -125,6 +125,13 @@ def test_networks_are_compared_too() -> None:
     options = {"epochs": 1, "num_layers": 1, "device": "cpu", "threads": 1}
     found = crossval(TEXT, backend="rnn", grid={"hidden_size": [4, 8]}, k=2, **options)
     assert {c.options["hidden_size"] for c in found.configurations} == {4, 8}
+    by_hand = lmkit.train(TEXT, backend="rnn", holdout=0, hidden_size=8, **options)
+    assert by_hand.capacity() == sum(array.size for array in by_hand.arrays().values())
+    (eight,) = (c.capacity for c in found.configurations if c.options["hidden_size"] == 8)
+    assert eight is not None
+    assert (
+        by_hand.capacity() - eight
+    ) % 9 == 0  # words that are in no fold: 8 weights, tied, and a bias each
 
 
 @pytest.mark.parametrize(

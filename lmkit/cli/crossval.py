@@ -12,6 +12,7 @@ from lmkit.config import NgramConfig, RnnConfig, TextConfig
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from lmkit.report.capacity import Point
     from lmkit.selection import CrossValidation
 
 EPILOG = """
@@ -35,7 +36,7 @@ Examples:
     "--refit", is_flag=True, help="train the winner on all folds, and measure it on test lines, once"
 )
 @click.option("-o", "--output", metavar="TEXT", help="model folder to write the winner to")
-@click.option("--force", is_flag=True, help="replace an existing model")
+@click.option("--force", is_flag=True, help="replace an existing model or picture")
 @click.option(
     "--picture", metavar="FILE", help="draw capacity against perplexity: .png, .svg or .pdf (extra plot)"
 )
@@ -64,7 +65,7 @@ def command(
     or parameters: who keeps much learns its lines by heart, who keeps little learns neither (--picture).
     """
     from lmkit.cli.output import check_file, finite, write_bytes
-    from lmkit.selection import crossval, shown
+    from lmkit.selection import crossval
 
     if picture is not None:
         from lmkit.report.picture import blank, kind_of
@@ -84,43 +85,56 @@ def command(
         report=None if quiet else lambda line: click.echo(line, err=True),
         **{name: value for name, value in given.items() if value is not None},
     )
-    if picture is not None:
-        from lmkit.report.capacity import Point, draw
-        from lmkit.report.picture import render
-
-        points = [
-            Point(shown(c.options), c.capacity, c.mean, c.deviation, c.training) for c in found.configurations
-        ]
-        write_bytes(picture, [render(draw(points), kind=kind)])
     if as_json:
         click.echo(json.dumps(finite(_facts(found)), ensure_ascii=False, allow_nan=False))
-        return
+    else:
+        click.echo(_table(found))
+    if picture is not None:
+        from lmkit.report.capacity import draw
+        from lmkit.report.picture import render
+
+        write_bytes(picture, [render(draw(_points(found)), kind=kind)])
+        click.echo(f"wrote {picture}", err=True)
+
+
+def _points(found: CrossValidation) -> list[Point]:
+    """Give what the picture shows."""
+    from lmkit.report.capacity import Point
+    from lmkit.selection import shown
+
+    return [
+        Point(
+            "\n".join(shown({n: v}) for n, v in c.options.items()),
+            c.capacity,
+            c.mean,
+            c.deviation,
+            c.training,
+        )
+        for c in found.configurations
+        if c.capacity is not None
+    ]
+
+
+def _table(found: CrossValidation) -> str:
+    """Write a line for every configuration, the best first, and what the test lines say."""
+    from lmkit.selection import shown
+
     names = list(found.best.options)
     wide = [max(len(n), *(len(str(c.options[n])) for c in found.configurations)) for n in names]
-    click.echo(
-        "  ".join(
-            [
-                *map(str.ljust, names, wide),
-                "perplexity",
-                "deviation",
-                "  training",
-                "    capacity",
-                "  seconds",
-            ]
-        )
-    )
+    head = "perplexity  deviation    training      capacity    seconds"
+    lines = ["  ".join([*map(str.ljust, names, wide), head])]
     for configuration in found.configurations:
         values = [str(configuration.options[name]).ljust(w) for name, w in zip(names, wide, strict=True)]
+        capacity = "-" if configuration.capacity is None else f"{configuration.capacity:,}"
         figures = (
             f"{configuration.mean:10.4f}  {configuration.deviation:9.4f}  {configuration.training:10.4f}"
         )
-        figures += f"  {configuration.capacity:12,}  {configuration.seconds:9.2f}"
-        click.echo("  ".join([*values, figures]))
+        lines.append("  ".join([*values, figures, f"{capacity:>12}  {configuration.seconds:9.2f}"]))
     if found.test is not None:
-        click.echo(
-            f"{shown(found.best.options)}, trained on all folds: test perplexity {found.test.perplexity:.4f}"
-        )
-        click.echo(f"signature  {found.test.signature}")
+        trained = f"{shown(found.best.options)}, trained on all folds"
+        lines.append(f"{trained}: test perplexity {found.test.perplexity:.4f}")
+        lines.append(f"signature  {found.test.signature}")
+    return "\n".join(lines)
 
 
 def _grid(texts: tuple[str, ...]) -> dict[str, list[Any]]:

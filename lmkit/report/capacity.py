@@ -40,10 +40,15 @@ def draw(models: Sequence[Point]) -> Figure:
     points = sorted((p for p in models if math.isfinite(p.validation)), key=lambda point: point.capacity)
     at, valid = [p.capacity for p in points], [p.validation for p in points]
     deviations = [p.deviation for p in points]
-    axes.errorbar(at, valid, deviations, marker="o", capsize=3, label="validation (deviation between folds)")
-    axes.plot(at, [p.training for p in points], "--", marker="o", label="training")
+    joined, dashed = (
+        ("-", "--") if len(set(at)) == len(at) else ("", "")
+    )  # of one capacity, nothing is between
+    axes.errorbar(
+        at, valid, deviations, fmt=f"o{joined}", capsize=3, label="validation (deviation between folds)"
+    )
+    axes.plot(at, [p.training for p in points], f"o{dashed}", label="training")
     for point in points:
-        label = point.name.replace(", ", "\n").replace("$", r"\$")
+        label = point.name.replace("$", r"\$")
         place = (point.capacity, point.validation)
         axes.annotate(label, place, (0, 8), textcoords="offset points", rotation=45, fontsize=8)
     if points:

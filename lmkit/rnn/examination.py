@@ -24,9 +24,11 @@ def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> Ex
     Args:
         model: What is looked at; it is left as it is.
         text: What it reads.
-        init: The network as it would be before its first step, initialised by this scheme, in place of the trained one.
+        init: In place of the trained network, such a one before its first step, initialised by this scheme, the output
+            biases those of the words of this text.
 
     Raises:
+        UsageError: there is no such scheme.
         InputError: the text is no text, or too short to say anything.
     """
     corpus = model.tokenizer.reads(text, model.tokenizer.specials)
@@ -35,10 +37,10 @@ def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> Ex
         raise InputError(f"a text of {len(ids)} tokens is too short for a gradient; give one of some lines")
     network, device = model.network, model.device
     if init is not None:
-        network = deepcopy(network)
-        with torch.random.fork_rng():
+        network, device = deepcopy(network).to("cpu"), torch.device("cpu")
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network.initialize(init, unigram(ids, len(model.tokenizer.vocab)).to(device))
+            network.initialize(init, unigram(ids, len(model.tokenizer.vocab)))
     columns = torch.as_tensor(
         streams(ids, max(1, min(_STREAMS, len(ids) // 16)))[: _STEPS + 1], device=device
     )

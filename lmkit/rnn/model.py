@@ -109,6 +109,10 @@ class RnnModel(LanguageModel):
         with torch.no_grad():
             return self.network(torch.as_tensor(tokens, device=self.device), layers)
 
+    def capacity(self) -> int:
+        """Count the parameters, tied ones once."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
     def protocol(self) -> dict[str, str]:
         """Name the cell and its size."""
         return {

@@ -68,15 +68,15 @@ def settle(
     small = vocab_size <= _FEW
     if config.cell == "auto":
         config = replace(config, cell=suited(device, small=small, weight_drop=bool(config.weight_drop)))
-    check_layers(config, device)
     bptt = config.bptt or (100 if small else 70)
     streams = 32 if small or device.type == "cpu" else 64
     batch_size = config.batch_size or min(streams, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
     head = config.head
     if head == "auto":
         head = "sampled" if vocab_size >= _SAMPLED_FROM and device.type == "cpu" else "full"
-    precision = fastest(device) if config.precision == "auto" else config.precision
+    precision = suited_precision(config, device) if config.precision == "auto" else config.precision
     config = replace(config, bptt=bptt, batch_size=batch_size, head=head, precision=precision)
+    check_layers(config, device)
     budget = DEFAULT_BUDGET if config.budget is None else seconds(config.budget)
     timed = config.epochs is None or config.budget is not None
     sizes = suited_sizes(device, small=small)
@@ -107,34 +107,31 @@ def settle(
 
 
 def check_layers(config: RnnConfig, device: torch.device) -> None:
-    """Refuse layers that cannot be, or cannot be read in the precision that is asked for.
+    """Refuse layers that cannot be, or that a CPU cannot read in the precision that is asked for.
 
     Raises:
         UsageError: which, and what to do.
     """
+    kind = "lstm" if config.cell == "auto" else config.cell  # which has weights to drop, as will be chosen
     precision = Precision("float32" if config.precision == "auto" else config.precision, device)
     with torch.random.fork_rng(devices=[]):
         stack = RecurrentStack(
-            kind="lstm"
-            if config.cell == "auto"
-            else config.cell,  # which has weights to drop, as will be chosen
+            kind=kind,
             input_size=1,
             hidden_size=1,
             activation=config.activation,
             weight_drop=config.weight_drop or 0.0,
         )
-    if (
-        config.cell == "auto" or device.type != "cpu"
-    ):  # not chosen yet; or every layer is read in every precision
-        return
-    try:
-        with precision.step(), precision.forwards():
-            stack(torch.zeros(1, 1, 1), stack.initial_state(1))
-    except RuntimeError as error:  # such as oneDNN's, of an LSTM in bfloat16 on a processor that has none
-        raise UsageError(
-            f"{device} cannot read a layer of kind {stack.kind} in {precision.name} ({error}); "
-            "leave out --precision, or take another --cell"
-        ) from None
+        if config.cell == "auto" or precision.name == "float32" or device.type != "cpu":
+            return
+        try:
+            with precision.forwards():
+                stack(torch.zeros(1, 1, 1), stack.initial_state(1))
+        except RuntimeError as error:  # such as oneDNN's, of an LSTM in bfloat16 on a processor that has none
+            raise UsageError(
+                f"{device} cannot read a layer of kind {kind} in {precision.name} ({error}); take --precision float32, "
+                "or another --cell"
+            ) from error
 
 
 def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:
@@ -144,6 +141,16 @@ def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:
     drop; but how characters make words is learnt better by an LSTM, which can do more from one step to the next.
     """
     return "sru" if device.type == "cpu" and not small and not weight_drop else "lstm"
+
+
+def suited_precision(config: RnnConfig, device: torch.device) -> str:
+    """Give the precision that the device is fastest in, if the layers can be read in it."""
+    found = fastest(device)
+    try:
+        check_layers(replace(config, precision=found), device)
+    except UsageError:
+        return "float32"
+    return found
 
 
 def suited_sizes(device: torch.device, *, small: bool) -> dict[str, Size]:
@@ -156,13 +163,13 @@ def suited_sizes(device: torch.device, *, small: bool) -> dict[str, Size]:
 def rate(passes: float, units: int) -> float:
     """Give the peak rate of AdamW that suits so many passes over a text: who has little time takes long steps.
 
-    1.6e-2 up to two passes, then in proportion to one over them, down to 4e-3 from eight passes on; and from 512 units
-    on less by the root of the width.
+    1.6e-2 up to two passes, then less, half of it at eleven, and 4e-3 from 64 on; and from 512
+    units on less by the root of the width.
 
-    >>> [round(rate(passes, 400), 4) for passes in (0.3, 2, 4, 8, 100)], round(rate(8, 2048), 4)
-    ([0.016, 0.016, 0.008, 0.004, 0.004], 0.002)
+    >>> [round(rate(passes, 400), 4) for passes in (0.3, 2, 4, 10, 100)], round(rate(1, 2048), 4)
+    ([0.016, 0.016, 0.0121, 0.0084, 0.004], 0.008)
     """
-    return 4e-3 * min(max(8 / max(passes, 1e-3), 1.0), 4.0) * min(1.0, (512 / units) ** 0.5)
+    return max(4e-3, 1.6e-2 * min(1.0, (2 / max(passes, 1e-3)) ** 0.4)) * min(1.0, (512 / units) ** 0.5)
 
 
 def dial(passes: float) -> float:

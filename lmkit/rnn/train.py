@@ -88,6 +88,7 @@ def train(
     with torch.random.fork_rng():
         if saved is not None:
             config = _as_before(config, saved[1], texts)
+            check_layers(config, device)  # which may be another one than before
         else:
             config = config if initial is None else settled(config, initial=initial)
             config = settle(config, ids, vocab_size, device=device, report=report)

@@ -117,11 +117,9 @@ class Trainer:
         begun, tokens = self.schedule.elapsed, 0
         disable = None if self.report else True
         layout = "{l_bar}{bar}| {elapsed}"
-        if begun >= self.schedule.budget and not self.schedule.step:
-            self._say(f"the time was over before the first step, after {begun:.1f} s: give a longer --budget")
         with tqdm(total=100, disable=disable, leave=False, bar_format=layout) as bar:
             bar.update(100 * self.progress())
-            while self.progress() < 1.0 or not self.schedule.step:
+            while not self.schedule.step or self.progress() < 1.0:
                 with finished_first():
                     tokens += self._step()
                 done = self.progress()
@@ -142,6 +140,9 @@ class Trainer:
         """Read a window and follow its gradient; give its tokens."""
         window = next(self.reader)
         progress = self.world.first(self.schedule.middle_of_step)
+        if progress >= 1.0 and not self.schedule.step:
+            self._say("the time was over before the first step; it is the only one: give a longer --budget")
+            progress = 0.5
         rate = warmup_cosine(progress) * self.schedule.warmth
         if self.config.vary_bptt:
             rate *= len(window.inputs) / self.reader.bptt  # a short window says less

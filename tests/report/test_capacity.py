@@ -28,6 +28,12 @@ def test_models_are_drawn_by_capacity_and_the_best_is_named() -> None:
     assert axes.get_ylabel() == "perplexity"
 
 
+def test_models_of_one_capacity_are_not_joined() -> None:
+    (axes,) = draw([Point("rate=1", 100, 9.0, 0.5, 2.0), Point("rate=2", 100, 8.0, 0.5, 2.0)]).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert lines["training"].get_linestyle() == "None"
+
+
 def test_nothing_is_drawn_where_everything_diverged() -> None:
     (axes,) = draw([Point("a", 1, math.inf, math.inf, math.inf)]).axes
     assert not axes.texts

@@ -295,9 +295,12 @@ def test_the_shortest_training_still_takes_a_step_at_a_rate() -> None:
 
 def test_a_budget_that_is_over_before_the_first_step_still_takes_one() -> None:
     said: list[str] = []
+    points: list[Any] = []
     config = RnnConfig(hidden_size=4, budget="0.001s", device="cpu", threads=1)
-    train(CYCLE, tokenizer=TOKENIZER, config=config, valid=CYCLE[:200], report=said.append)
+    train(CYCLE, tokenizer=TOKENIZER, config=config, valid=CYCLE[:200], report=said.append, log=points.append)
     assert any("before the first step" in line and "--budget" in line for line in said)
+    assert [point["step"] for point in points] == [1]
+    assert points[0]["learning_rate"] > 0
 
 
 @pytest.mark.parametrize("cell", ["lstm", "auto"])
@@ -317,6 +320,7 @@ def test_training_leaves_the_randomness_of_the_caller_alone() -> None:
     expected = torch.rand(3)
     torch.manual_seed(7)
     fit(epochs=1)
+    check(RnnConfig(cell="lstm", weight_drop=0.3, device="cpu"))
     assert torch.equal(torch.rand(3), expected)
 
 
