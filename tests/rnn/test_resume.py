@@ -161,7 +161,7 @@ def broken(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", breaks)
         with pytest.raises(ZeroDivisionError):
-            train(texts, tmp_path / "broken")
+            train(texts, tmp_path / "broken", patience=0)
     return tmp_path / "broken"
 
 
