@@ -278,6 +278,6 @@ def deal(corpus: Corpus, folder: Path, *, k: int) -> None:
         )
 
 
-def shown(options: Mapping[str, Any]) -> str:
-    """Write options in a line."""
-    return ", ".join(f"{name}={value}" for name, value in options.items())
+def shown(options: Mapping[str, Any], *, between: str = ", ") -> str:
+    """Write options in a line, or otherwise apart."""
+    return between.join(f"{name}={value}" for name, value in options.items())

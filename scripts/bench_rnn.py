@@ -288,19 +288,10 @@ def _rates(options: argparse.Namespace, count: int, environment: dict[str, str])
     """Give the tokens/s of so many trainings at once; 0 for one that has not ended in twice its time."""
     asked = "-q --backend rnn --tokenizer char --cell lstm --hidden-size 128 --budget 20s --holdout 0 --device cpu"
     with tempfile.TemporaryDirectory() as folder:
-        running = []
-        for output in (f"{folder}/{number}" for number in range(count)):
-            command = [
-                sys.executable,
-                "-m",
-                "lmkit",
-                "train",
-                str(options.train),
-                "-o",
-                output,
-                *asked.split(),
-            ]
-            running.append(subprocess.Popen(command, env=environment))
+        command = [sys.executable, "-m", "lmkit", "train", str(options.train), *asked.split(), "-o"]
+        running = [
+            subprocess.Popen([*command, f"{folder}/{number}"], env=environment) for number in range(count)
+        ]
         rates = []
         for number, process in enumerate(running):
             try:

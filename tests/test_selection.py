@@ -66,21 +66,17 @@ def test_the_test_lines_are_those_that_training_holds_out(dealt: Path) -> None:
 def test_the_figures_are_those_of_models_trained_by_hand(dealt: Path) -> None:
     found = crossval(TEXT, grid={"order": [1, 3]}, k=4)
     for configuration in found.configurations:
-        by_hand = [
-            lmkit.perplexity(
-                lmkit.train(dealt / f"train-{fold}.txt", holdout=0, **configuration.options),
-                dealt / f"valid-{fold}.txt",
-            ).perplexity
-            for fold in range(4)
+        models = [
+            lmkit.train(dealt / f"train-{fold}.txt", holdout=0, **configuration.options) for fold in range(4)
         ]
+        by_hand, learnt = (
+            [
+                lmkit.perplexity(model, dealt / f"valid-{(fold + ahead) % 4}.txt").perplexity
+                for fold, model in enumerate(models)
+            ]
+            for ahead in (0, 1)
+        )
         assert configuration.perplexities == pytest.approx(by_hand, rel=1e-6)
-        learnt = [
-            lmkit.perplexity(
-                lmkit.train(dealt / f"train-{fold}.txt", holdout=0, **configuration.options),
-                dealt / f"valid-{(fold + 1) % 4}.txt",
-            ).perplexity
-            for fold in range(4)
-        ]
         assert configuration.learnt == pytest.approx(learnt, rel=1e-6)
         assert configuration.mean == pytest.approx(statistics.fmean(by_hand))
         assert configuration.deviation == pytest.approx(statistics.stdev(by_hand))
@@ -129,9 +125,8 @@ def test_networks_are_compared_too() -> None:
     assert by_hand.capacity() == sum(array.size for array in by_hand.arrays().values())
     (eight,) = (c.capacity for c in found.configurations if c.options["hidden_size"] == 8)
     assert eight is not None
-    assert (
-        by_hand.capacity() - eight
-    ) % 9 == 0  # words that are in no fold: 8 weights, tied, and a bias each
+    unseen = by_hand.capacity() - eight  # words that the folds lack: 8 weights, tied, and a bias each
+    assert unseen % 9 == 0
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,7 @@ def _points(found: CrossValidation) -> list[Point]:
     from lmkit.selection import shown
 
     return [
-        Point(
-            "\n".join(shown({n: v}) for n, v in c.options.items()),
-            c.capacity,
-            c.mean,
-            c.deviation,
-            c.training,
-        )
+        Point(shown(c.options, between="\n"), c.capacity, c.mean, c.deviation, c.training)
         for c in found.configurations
         if c.capacity is not None
     ]

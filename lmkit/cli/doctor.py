@@ -27,11 +27,7 @@ Examples:
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--gradients", is_flag=True, required=True, help="Look at the gradients of a recurrent model.")
-@click.option(
-    "--init",
-    metavar="NAME",
-    help="As it would be before its first step: uniform, normal, xavier, orthogonal.",
-)
+@click.option("--init", metavar="NAME", help="Before its first step: uniform, normal, xavier or orthogonal.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(model: str, files: tuple[str, ...], gradients: bool, init: str | None, as_json: bool) -> None:
     """Tell whether a recurrent model is in a state to learn in, on a text: one pass forwards and back.

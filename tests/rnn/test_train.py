@@ -109,10 +109,10 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_a_budget_ends_on_time() -> None:
     began = time.monotonic()
-    _, points = fit(budget="2s")
-    assert 1.9 < time.monotonic() - began < 4
+    _, points = fit(budget="4s")  # half of which starting may take, on a machine that is shared
+    assert 3.9 < time.monotonic() - began < 6
     assert points[-1]["progress"] == 1.0
-    assert 1 <= len(points) <= 20  # fewer where starting took long
+    assert 10 <= len(points) <= 20
 
 
 def test_each_step_is_taken_under_the_noise_of_its_passes(monkeypatch: pytest.MonkeyPatch) -> None:
