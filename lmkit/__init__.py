@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from lmkit.evaluation import perplexity as perplexity
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
+    from lmkit.mixture.cache import Cached as Cached
+    from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
+    from lmkit.mixture.linear import Mixture as Mixture
+    from lmkit.mixture.mix import mix as mix
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
@@ -52,10 +56,12 @@ _PLACES = {
     "ModelFormatError": "errors",
     "ResourceError": "errors",
     "UsageError": "errors",
+    "Cached": "mixture.cache",
     "Corpus": "text.corpus",
     "CrossValidation": "selection",
     "Evaluation": "evaluation",
     "LanguageModel": "model",
+    "Mixture": "mixture.linear",
     "NgramModel": "ngram.model",
     "RnnModel": "rnn.model",
     "Sample": "generation",
@@ -67,9 +73,11 @@ _PLACES = {
     "crossval": "selection",
     "generate": "generation",
     "load": "bundle",
+    "mix": "mixture.mix",
     "perplexity": "evaluation",
     "save": "bundle",
     "train": "training",
+    "tuned_cache": "mixture.cache_tuning",
     "write_arpa": "ngram.arpa",
 }
 

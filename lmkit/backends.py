@@ -17,6 +17,11 @@ from lmkit.registry import Registry
 
 
 @dataclass(frozen=True)
+class NoOptions:
+    """There is nothing to choose."""
+
+
+@dataclass(frozen=True)
 class Backend:
     """One kind of model: its options, and the places `module:attribute` of its class and its functions.
 
@@ -28,13 +33,14 @@ class Backend:
     log=), for a kind of model that can. `begin_place` names one that gives a config in which what the initial model
     settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which
     its training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
-    state of the training in, and `resume=`, whether to go on from it.
+    state of the training in, and `resume=`, whether to go on from it. A kind without a training function is made of
+    models that have been trained.
     """
 
     name: str
     config: type[Any]
     model_place: str
-    train_place: str
+    train_place: str | None = None
     check_place: str | None = None
     tunes: bool = True
     counts_place: str | None = None
@@ -47,6 +53,10 @@ class Backend:
         Raises:
             UsageError, InputError, ResourceError: what cannot be, and why.
         """
+        if self.train_place is None:
+            raise UsageError(
+                f"a model of the backend {self.name} is made of trained models: lmkit mix MODEL MODEL... -o DIR"
+            )
         if self.check_place is not None:
             _load(self.check_place)(config)
 
@@ -59,6 +69,7 @@ class Backend:
     @property
     def train(self) -> Callable[..., LanguageModel]:
         """The training function, imported now."""
+        assert self.train_place is not None  # `check` says so to a user
         function: Callable[..., LanguageModel] = _load(self.train_place)
         return function
 
@@ -113,11 +124,6 @@ def _load(place: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-@dataclass(frozen=True)
-class UniformConfig:
-    """There is nothing to choose."""
-
-
 NGRAM = Backend(
     "ngram",
     NgramConfig,
@@ -136,10 +142,16 @@ RNN = Backend(
     begin_place="lmkit.rnn.fine_tune:settled",
     checkpoints=True,
 )
-UNIFORM = Backend("uniform", UniformConfig, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
+UNIFORM = Backend("uniform", NoOptions, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
+MIXTURE = Backend("mixture", NoOptions, "lmkit.mixture.linear:Mixture")
+CACHE = Backend("cache", NoOptions, "lmkit.mixture.cache:Cached")
+WIDENED = Backend("widened", NoOptions, "lmkit.mixture.widened:Widened")
 
 BACKENDS = Registry(
     "lmkit.backends",
     "backend",
-    {"ngram": "lmkit.backends:NGRAM", "rnn": "lmkit.backends:RNN", "uniform": "lmkit.backends:UNIFORM"},
+    {
+        name: f"lmkit.backends:{name.upper()}"
+        for name in ("ngram", "rnn", "uniform", "mixture", "cache", "widened")
+    },
 )

@@ -59,7 +59,7 @@ class LanguageModel(ABC):
     """
 
     backend: ClassVar[str]
-    context: ClassVar[Context]
+    context: Context
     tokenizer: Tokenizer
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,31 @@ PREFIXES = [
     "zebra zebra",
     "the fox .\nthe",
 ]
+TINY = {"backend": "rnn", "hidden_size": 12, "epochs": 2, "device": "cpu", "threads": 1}
+
+
+def mixed(*options: dict[str, object]) -> LanguageModel:
+    parts = [lmkit.train(STORY, tokenizer="word", holdout=0, **of_part) for of_part in options]
+    return lmkit.mix(parts, weights=[0.7, 0.3] if len(parts) == 2 else [0.5, 0.3, 0.2])
+
+
+def cached(model: LanguageModel, order: int, window: int) -> LanguageModel:
+    return lmkit.tuned_cache(model, STORY, order=order, window=window)
+
+
+MADE: dict[str, Callable[[], LanguageModel]] = {
+    "mixture of n-grams": lambda: mixed({"order": 4}, {"order": 1}),
+    "mixture of vocabularies": lambda: mixed({"order": 3, "min_count": 3}, {"order": 2}),
+    "mixture of backends": lambda: mixed(TINY, {"order": 3}, {"backend": "uniform"}),
+    "mixture of cached": lambda: lmkit.mix(
+        [cached(mixed({"order": 3}, {"order": 2}), 2, 9), mixed({"order": 1}, {"order": 2})],
+        weights=[0.8, 0.2],
+    ),
+    "unigram cache": lambda: cached(lmkit.train(STORY, order=2, tokenizer="word", holdout=0), 1, 30),
+    "n-gram cache": lambda: cached(lmkit.train(STORY, tokenizer="word", holdout=0, **TINY), 4, 12),
+    "cache of one token": lambda: cached(lmkit.train(STORY, order=2, tokenizer="char", holdout=0), 3, 1),
+    "cache of characters": lambda: cached(lmkit.train(STORY, order=3, tokenizer="char", holdout=0), 6, 200),
+}
 _trained: dict[str, LanguageModel] = {}
 
 
@@ -70,16 +96,19 @@ def tolerance(model: LanguageModel) -> float:
     return 1e-5 if "quantize" not in model.signature() else 0.02
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=[*MODELS, *MADE])
 def model(request: pytest.FixtureRequest) -> LanguageModel:
     name = request.param
+    if name in MADE and name not in _trained:
+        _trained[name] = MADE[name]()
+    if name in _trained:
+        return _trained[name]
     if MODELS[name].get("tokenizer") == "bpe":
         pytest.importorskip("tokenizers", reason="needs the extra: subword")
-    if name not in _trained:
-        options = {"tokenizer": "word", "device": "cpu", "threads": 1, **MODELS[name]}
-        if options.get("backend") != "rnn":
-            del options["device"], options["threads"]
-        _trained[name] = lmkit.train(STORY, holdout=0, **options)
+    options = {"tokenizer": "word", "device": "cpu", "threads": 1, **MODELS[name]}
+    if options.get("backend") != "rnn":
+        del options["device"], options["threads"]
+    _trained[name] = lmkit.train(STORY, holdout=0, **options)
     return _trained[name]
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "crossval": "Compare options by cross-validation.",
     "count": "Count the n-grams of a text, to train on later.",
     "ppl": "Measure the perplexity of a model.",
+    "mix": "Average several models.",
     "generate": "Write text with a model.",
     "export": "Write a model in a format of other tools.",
     "plot": "Draw the learning curves of trained models.",

@@ -13,6 +13,7 @@ from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from lmkit.evaluation import Evaluation
+    from lmkit.model import LanguageModel
 
 EPILOG = """
 \b
@@ -21,6 +22,7 @@ Examples:
   lmkit ppl test.txt -m my-rnn
   cat other.txt | lmkit ppl - --json
   lmkit ppl --test                 its own test text, which it counts the uses of
+  lmkit ppl test.txt --cache       with a memory of what the text said before
 """
 
 
@@ -28,13 +30,27 @@ Examples:
 @click.argument("files", nargs=-1, metavar="[FILE...]")
 @click.option("-m", "--model", metavar="DIR", help="Model folder  [LMKIT_MODEL or lmkit-model]")
 @click.option("--test", "sealed", is_flag=True, help="Its own test text, each use of which the model keeps.")
+@click.option(
+    "--cache", is_flag=True, help="Let the model remember the text that it reads: an adaptive number."
+)
+@click.option("--tune", multiple=True, metavar="FILE", help="Text to fit the cache to  [its validation text]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every number.")
-def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bool) -> None:
+def command(
+    files: tuple[str, ...],
+    model: str | None,
+    sealed: bool,
+    cache: bool,
+    tune: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Measure the perplexity of a model on text.
 
     That is the files given; or else the test lines that training held out or was given, or else its validation lines.
 
     A test text is meant to be used once, when all choices are made: --test writes each use of it into the model folder.
+
+    With --cache the model is mixed with what the text has said so far, as suits the text of --tune best. Such a number
+    is adaptive: it does not compare with those of models that learn nothing from the text they are measured on.
     """
     from lmkit.bundle import default_path, load
     from lmkit.evaluation import perplexity
@@ -43,6 +59,10 @@ def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bo
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
+    if cache:
+        loaded = _cached(loaded, folder, tune)
+    elif tune:
+        raise UsageError("--tune fits what adapts to the text; say what: --cache")
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
         result = perplexity(loaded, chosen, report=lambda tokens: progress.advance(tokens - progress.amount))
@@ -50,7 +70,8 @@ def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bo
     if as_json:
         click.echo(json.dumps(result.as_dict() | ({"test_uses": uses} if sealed else {})))
         return
-    click.echo(f"perplexity             {result.perplexity:.4f}")
+    adaptive = " (adaptive: the model learns from this text as it reads)" if cache else ""
+    click.echo(f"perplexity             {result.perplexity:.4f}{adaptive}")
     click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
     click.echo(
         f"cross-entropy          {result.cross_entropy:.4f} nats/token, {result.bits_per_token:.4f} bits/token"
@@ -74,6 +95,19 @@ def command(files: tuple[str, ...], model: str | None, sealed: bool, as_json: bo
             "lmkit: warning: every word is unknown to the model; is this the right text, and the right model?",
             err=True,
         )
+
+
+def _cached(model: LanguageModel, folder: Path, tune: tuple[str, ...]) -> LanguageModel:
+    """Put a cache on a model, fitted to a text that is named, or to its validation text."""
+    from lmkit.bundle import measurable_texts
+    from lmkit.mixture.cache_tuning import tuned_cache
+
+    text = list(tune) or measurable_texts(folder).get("valid")
+    if text is None:
+        raise UsageError(
+            f"{folder}: has no validation text to fit the cache to; name one that it has not learnt from: --tune FILE"
+        )
+    return tuned_cache(model, text)
 
 
 def _test(folder: Path, files: tuple[str, ...]) -> list[str]:

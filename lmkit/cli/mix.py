@@ -1,0 +1,83 @@
+"""`lmkit mix`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from lmkit.errors import UsageError
+
+EPILOG = """
+\b
+Examples:
+  lmkit mix my-rnn my-ngram -o both                    weights for the validation text of the first model
+  lmkit mix news books --tune mails.txt -o mails
+  lmkit mix a b c --weights 0.5,0.3,0.2 -o abc
+"""
+
+
+@click.command("mix", epilog=EPILOG)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
+@click.option("-o", "--output", metavar="DIR", help="Model folder to write  [LMKIT_MODEL or lmkit-model]")
+@click.option("--tune", multiple=True, metavar="FILE", help="A text that no model has learnt from.")
+@click.option("--weights", metavar="LIST", help="Weights, in place of a text to find them on: 0.7,0.3")
+@click.option("--force", is_flag=True, help="Replace an existing model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the weights as one JSON object.")
+def command(
+    models: tuple[str, ...],
+    output: str | None,
+    tune: tuple[str, ...],
+    weights: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Average what several models say, weighted as suits a text best.
+
+    The mixture is a model: measure it, generate with it, mix it again. Vocabularies may differ, tokenizers may not.
+    Without --tune or --weights the text is the validation text of the first model that has one.
+    """
+    from lmkit.bundle import Record, default_path, load, measurable_texts, save
+    from lmkit.files import check_target
+    from lmkit.mixture.mix import mix
+    from lmkit.text.corpus import Corpus
+
+    path = Path(output) if output else default_path()
+    check_target(path, force=force)
+    if weights is not None and tune:
+        raise UsageError("--weights gives the weights, --tune a text to find them on; one of them is enough")
+    began = time.monotonic()
+    given = None if weights is None else _numbers(weights)
+    texts = [measurable_texts(Path(name)) if Path(name).is_dir() else {} for name in models]
+    chosen = None
+    if given is None:
+        chosen = list(tune) or next((found["valid"] for found in texts if "valid" in found), [])
+        if not chosen:
+            raise UsageError("no model has a validation text; name one: --tune FILE, or give --weights")
+        click.echo(f"weights for {', '.join(chosen)}", err=True)
+    loaded = [load(name) for name in models]
+    mixture = mix(loaded, tune=chosen, weights=given, report=lambda line: click.echo(line, err=True))
+    record = Record(
+        options={"models": list(models), "tune": chosen},
+        summary={"seconds": round(time.monotonic() - began, 2)},
+    )
+    for name in ("valid", "test"):  # what is measured next is measured as before
+        files = next((found[name] for found in texts if name in found), None)
+        if files is not None:
+            record.held_out[f"{name}.txt"] = Corpus.from_paths(files)
+    save(mixture, path, force=force, record=record)
+    if as_json:
+        facts = {"path": str(path), "signature": mixture.signature(), "weights": mixture.weights.tolist()}
+        click.echo(json.dumps({**facts, "models": list(models), "schema": 1}, ensure_ascii=False))
+    same = "" if path == default_path() else f" -m {shlex.quote(str(path))}"
+    click.echo(f"saved {path}; next: lmkit ppl{same}, or lmkit generate{same} --prefix TEXT", err=True)
+
+
+def _numbers(weights: str) -> list[float]:
+    try:
+        return [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise UsageError(f"--weights {weights}: give a number for each model, as in 0.7,0.3") from None

@@ -1,0 +1,91 @@
+"""`lmkit mix`, and `lmkit ppl --cache`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import STORY
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def models(lmkit: Run, tmp_path: Path) -> Path:
+    (tmp_path / "text.txt").write_text(STORY * 20)
+    (tmp_path / "cats.txt").write_text(STORY.replace("fox", "cat") * 20)
+    (tmp_path / "other.txt").write_text(STORY + STORY.replace("fox", "cat"))
+    lmkit("train", "text.txt", "-o", "three", "--order", 3, "-q")
+    lmkit("train", "cats.txt", "-o", "one", "--order", 1, "-q")
+    return tmp_path
+
+
+def test_a_mixture_is_a_model(lmkit: Run, models: Path) -> None:
+    run = lmkit("mix", "three", "one", "--tune", "other.txt", "-o", "both")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == b""
+    assert run.stderr.count(b"weight") >= 2
+    assert b"saved both" in run.stderr
+    assert lmkit("ppl", "-m", "both").returncode == 0  # on the test lines that the first held out
+    parts = [
+        json.loads(lmkit("ppl", "-m", name, "other.txt", "--json").stdout)
+        for name in ("three", "one", "both")
+    ]
+    assert parts[2]["oov"] < parts[0]["oov"]
+    assert parts[2]["perplexity"] < min(parts[0]["perplexity"], parts[1]["perplexity"])
+    assert "backend:mixture" in parts[2]["signature"]
+    assert lmkit("generate", "-m", "both", "--prefix", "the old", "--seed", 1).stdout.startswith(b"the old")
+    assert b"mixture" in lmkit("info", "-m", "both").stdout
+
+
+def test_weights_are_found_on_what_the_first_model_held_out(lmkit: Run, models: Path) -> None:
+    run = lmkit("mix", "three", "one", "-o", "both", "--json")
+    assert run.returncode == 0, run.stderr
+    facts = json.loads(run.stdout)
+    assert sum(facts["weights"]) == pytest.approx(1)
+    assert facts["models"] == ["three", "one"]
+    assert b"three/valid.txt" in run.stderr
+    given = lmkit("mix", "three", "one", "--weights", "0.25,0.75", "-o", "given", "--json")
+    assert json.loads(given.stdout)["weights"] == [0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("one",), b"two models"),
+        (("one", "nowhere"), b"nowhere"),
+        (("one", "three", "--weights", "a,b"), b"a number for each model"),
+        (("one", "three", "--weights", "0.5,0.6"), b"of sum 1"),
+        (("one", "three", "--weights", "0.5,0.5", "--tune", "other.txt"), b"one of them"),
+        (("one", "three", "--tune", "missing.txt"), b"missing.txt"),
+    ],
+)
+def test_what_cannot_be_mixed(lmkit: Run, models: Path, arguments: tuple[str, ...], message: bytes) -> None:
+    run = lmkit("mix", *arguments, "-o", "both")
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert b"Traceback" not in run.stderr
+    assert not (models / "both").exists()
+
+
+def test_an_existing_model_is_kept(lmkit: Run, models: Path) -> None:
+    assert lmkit("mix", "one", "three", "-o", "one").returncode == 2
+    assert lmkit("mix", "one", "three", "-o", "three", "--force").returncode == 0
+
+
+def test_perplexity_with_a_cache(lmkit: Run, models: Path) -> None:
+    plain = json.loads(lmkit("ppl", "-m", "one", "other.txt", "--json").stdout)
+    run = lmkit("ppl", "-m", "one", "other.txt", "--cache")
+    assert b"adaptive" in run.stdout
+    cached = json.loads(lmkit("ppl", "-m", "one", "other.txt", "--cache", "--json").stdout)
+    assert cached["perplexity"] < plain["perplexity"]
+    assert "adaptive:yes" in cached["signature"]
+    assert lmkit("ppl", "-m", "one", "other.txt", "--tune", "text.txt").returncode == 2
+    lmkit("train", "other.txt", "-o", "small", "--holdout", 0, "-q")
+    run = lmkit("ppl", "-m", "small", "other.txt", "--cache")
+    assert run.returncode == 2
+    assert b"--tune" in run.stderr
