@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
     from lmkit.rnn.model import RnnModel as RnnModel
+    from lmkit.scoring import LineScore as LineScore
+    from lmkit.scoring import line_scores as line_scores
+    from lmkit.scoring import rank as rank
     from lmkit.selection import CrossValidation as CrossValidation
     from lmkit.selection import crossval as crossval
     from lmkit.text.corpus import Corpus as Corpus
@@ -61,6 +64,7 @@ _PLACES = {
     "CrossValidation": "selection",
     "Evaluation": "evaluation",
     "LanguageModel": "model",
+    "LineScore": "scoring",
     "Mixture": "mixture.linear",
     "NgramModel": "ngram.model",
     "RnnModel": "rnn.model",
@@ -72,9 +76,11 @@ _PLACES = {
     "count": "counting",
     "crossval": "selection",
     "generate": "generation",
+    "line_scores": "scoring",
     "load": "bundle",
     "mix": "mixture.mix",
     "perplexity": "evaluation",
+    "rank": "scoring",
     "save": "bundle",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",

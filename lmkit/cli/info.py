@@ -54,7 +54,9 @@ def command(model: str | None, verify: bool, parameters: bool, as_json: bool) ->
         return
     click.echo(f"model        {folder} ({size:,} bytes, written by lmkit {config['lmkit']})")
     click.echo(f"signature    {config['signature']}")
-    if "level" in arrays:
+    if parts := config["model"].get("models"):
+        click.echo(f"models       {', '.join(part['backend'] for part in parts)}")
+    elif "level" in arrays:
         level = arrays["level"]
         grams = "  ".join(f"{n}: {int(b - a):,}" for n, (a, b) in enumerate(pairwise(level), start=1))
         click.echo(f"n-grams      {grams}")
@@ -92,5 +94,6 @@ def _table(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _texts(splits: Mapping[str, Any]) -> str:
-    """Name the texts of a training."""
-    return f"{', '.join(splits.get('sources', [])) or 'unknown'} ({splits.get('lines', 0):,} lines)"
+    """Name the texts of a training, or the models of a mixture."""
+    lines = f" ({splits['lines']:,} lines)" if "lines" in splits else ""
+    return (", ".join(splits.get("sources", [])) or "unknown") + lines

@@ -25,6 +25,8 @@ COMMANDS = {
     "crossval": "Compare options by cross-validation.",
     "count": "Count the n-grams of a text, to train on later.",
     "ppl": "Measure the perplexity of a model.",
+    "score": "Give the log-probability of each line of a text.",
+    "rank": "Say which of several lines is the likeliest.",
     "mix": "Average several models.",
     "generate": "Write text with a model.",
     "export": "Write a model in a format of other tools.",

@@ -62,6 +62,7 @@ def command(
     mixture = mix(loaded, tune=chosen, weights=given, report=lambda line: click.echo(line, err=True))
     record = Record(
         options={"models": list(models), "tune": chosen},
+        splits={"sources": list(models)},
         summary={"seconds": round(time.monotonic() - began, 2)},
     )
     for name in ("valid", "test"):  # what is measured next is measured as before

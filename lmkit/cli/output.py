@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import atomic_file
+
+if TYPE_CHECKING:
+    from lmkit.scoring import LineScore
 
 
 def check_file(name: str, *, force: bool) -> None:
@@ -50,3 +54,15 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def scored_line(score: LineScore, *, as_json: bool) -> str:
+    """Write the score of a line: as JSON, or its numbers and its text with tabs between."""
+    facts = {
+        "logprob": round(score.logprob, 6),
+        "tokens": score.tokens,
+        "oov": score.oov,
+        "perplexity": round(score.perplexity, 4),
+        "text": score.text,
+    }
+    return json.dumps(finite(facts), ensure_ascii=False) if as_json else "\t".join(map(str, facts.values()))

@@ -13,8 +13,9 @@ from lmkit.model import LanguageModel
 from lmkit.text.corpus import Corpus, PathLike
 
 ORDER = 4  # of the longest n-gram that is remembered
-_HALF_LIVES = tuple(float(2**power) for power in range(6, 16))
-_FIRST = 512.0
+_FIRST, _FIRST_OF_MATCHES = 512.0, 4096.0  # half-lives to begin with
+_LEAST, _MOST = 16.0, 65536.0
+_SEARCHED = 1 << 17  # tokens of the text that half-lives are compared on
 _PRIOR = 50.0  # tokens that the weights of shorter matches count for
 _ROUNDS = 2
 
@@ -53,21 +54,26 @@ def tuned_cache(
     logprobs, _ = model.score_ids(ids)
     vocab_size = len(model.tokenizer.vocab)
 
-    def fitted(half_lives: list[float]) -> tuple[float, np.ndarray]:
-        shares, longest = recalled_shares(ids, 0, powers=decay(half_lives, window), vocab_size=vocab_size)
-        weights = _weights(logprobs, shares, longest)
-        return float(mix_shares(logprobs, shares, longest, weights).sum(dtype=np.float64)), weights
+    def fitted(half_lives: list[float], tokens: int) -> tuple[float, np.ndarray]:
+        """Give log p of so many tokens with the best weights, and those."""
+        powers = decay(half_lives, window)
+        shares, longest = recalled_shares(ids[:tokens], 0, powers=powers, vocab_size=vocab_size)
+        weights = _weights(logprobs[:tokens], shares, longest)
+        mixed = mix_shares(logprobs[:tokens], shares, longest, weights)
+        return float(mixed.sum(dtype=np.float64)), weights
 
-    best = [_FIRST] * order
-    likeliest, weights = fitted(best)
+    best = [_FIRST, *[_FIRST_OF_MATCHES] * (order - 1)]
+    likeliest, _ = fitted(best, _SEARCHED)
     for _ in range(_ROUNDS):
         for m in range(order):
-            for half_life in _HALF_LIVES:
-                tried = [*best[:m], half_life, *best[m + 1 :]]
-                found, its_weights = fitted(tried)
-                if found > likeliest:
-                    likeliest, weights, best = found, its_weights, tried
-    return Cached(model=model, half_lives=best, weights=weights, window=window)
+            for factor in (0.5, 2.0):  # as far as it helps, first the one way and then the other
+                while _LEAST <= best[m] * factor <= _MOST:
+                    tried = [*best[:m], best[m] * factor, *best[m + 1 :]]
+                    found, _ = fitted(tried, _SEARCHED)
+                    if found <= likeliest:
+                        break
+                    likeliest, best = found, tried
+    return Cached(model=model, half_lives=best, weights=fitted(best, len(ids))[1], window=window)
 
 
 def _weights(logprobs: np.ndarray, shares: np.ndarray, longest: np.ndarray) -> np.ndarray:

@@ -34,9 +34,9 @@ class Size(NamedTuple):
     passes: float
 
 
-MANY_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(400, 1.5), "large": Size(512, 8)}
-MANY_WORDS_ON_A_GPU = MANY_WORDS | {"large": Size(650, 5)}
-FEW_WORDS = MANY_WORDS | {"medium": Size(384, 1.5)}
+MANY_WORDS = {"tiny": Size(128, 0), "small": Size(256, 3.5), "medium": Size(400, 5), "large": Size(512, 10)}
+FEW_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(384, 1.5), "large": Size(512, 8)}
+MANY_WORDS_ON_A_GPU = FEW_WORDS | {"medium": Size(400, 1.5), "large": Size(650, 5)}
 _FEW = 2000  # words, such as characters: the head costs nothing
 _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than drawing does
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds

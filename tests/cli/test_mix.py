@@ -39,7 +39,9 @@ def test_a_mixture_is_a_model(lmkit: Run, models: Path) -> None:
     assert parts[2]["perplexity"] < min(parts[0]["perplexity"], parts[1]["perplexity"])
     assert "backend:mixture" in parts[2]["signature"]
     assert lmkit("generate", "-m", "both", "--prefix", "the old", "--seed", 1).stdout.startswith(b"the old")
-    assert b"mixture" in lmkit("info", "-m", "both").stdout
+    described = lmkit("info", "-m", "both").stdout
+    assert b"models       widened, widened" in described  # each into the vocabulary of both
+    assert b"made of      three, one\n" in described
 
 
 def test_weights_are_found_on_what_the_first_model_held_out(lmkit: Run, models: Path) -> None:
