@@ -33,7 +33,8 @@ class Backend:
     log=), for a kind of model that can. `begin_place` names one that gives a config in which what the initial model
     settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which
     its training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
-    state of the training in, and `resume=`, whether to go on from it. A kind without a training function is made of
+    state of the training in, and `resume=`, whether to go on from it. `teachable` says that it takes `teacher=`, a
+    model to learn from beside the text. A kind without a training function is made of
     models that have been trained.
     """
 
@@ -46,6 +47,7 @@ class Backend:
     counts_place: str | None = None
     begin_place: str | None = None
     checkpoints: bool = False
+    teachable: bool = False
 
     def check(self, config: Any) -> None:
         """Refuse a config that cannot be.
@@ -141,6 +143,7 @@ RNN = Backend(
     check_place="lmkit.rnn.train:check",
     begin_place="lmkit.rnn.fine_tune:settled",
     checkpoints=True,
+    teachable=True,
 )
 UNIFORM = Backend("uniform", NoOptions, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
 MIXTURE = Backend("mixture", NoOptions, "lmkit.mixture.linear:Mixture")

@@ -57,6 +57,9 @@ class RunConfig:
     init_from: str | None = option(
         None, "a model folder to begin from, instead of from nothing: its tokenizer is kept (backend rnn)"
     )
+    teacher: str | None = option(
+        None, "a model folder to learn from beside the text: its vocabulary must be that of the text (rnn)"
+    )
     extend_vocab: bool = option(False, "add the words that the model of --init-from does not know")
     force: bool = option(False, "replace an existing model")
     resume: bool = option(False, "go on with a training that broke off, from its last checkpoint")
@@ -171,6 +174,12 @@ class RnnConfig:
         choices=("off", "ema", "asgd"),
     )
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
+    loss: str = option(
+        "cross_entropy",
+        "how far the network is from its --teacher, in the log-probabilities",
+        choices=("cross_entropy", "l2", "l1", "huber"),
+    )
+    teacher_share: float = option(0.5, "what the --teacher counts for, of 1", low=0.0, high=1.0)
     clip_value: float = option(
         0.0, "largest number allowed in a gradient, after clipping by norm; 0 is off", low=0.0
     )

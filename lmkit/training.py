@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lmkit.backends import BACKENDS, Backend
-from lmkit.bundle import save
+from lmkit.bundle import load, save
 from lmkit.config import MEASURING_SHARE, seconds
 from lmkit.errors import Stopped, UsageError
 from lmkit.evaluation import perplexity
@@ -35,6 +35,7 @@ def train(
     test: PathLike | None = None,
     holdout: float | None = None,
     init_from: PathLike | None = None,
+    teacher: PathLike | LanguageModel | None = None,
     extend_vocab: bool = False,
     force: bool = False,
     resume: bool = False,
@@ -53,6 +54,7 @@ def train(
         holdout: The share of lines to hold out, half for validation and half for test, chosen by a hash of what
             they say. If not given: a tenth, but nothing where `valid`, `test` or `counts` is given.
         init_from: A model folder to begin from; the text is read with that model's tokenizer.
+        teacher: A model, or its folder, to learn from beside the text; it must know the same tokens.
         extend_vocab: Whether to add the words of the text that this model does not know.
         force: Whether an existing model at `output` may be replaced.
         resume: Whether to go on with a training that broke off, from the checkpoint beside `output`; the texts and the
@@ -83,6 +85,7 @@ def train(
     chosen = BACKENDS[backend]
     checkpoint = _checkpoint_beside(output, chosen, resume=resume, force=force)
     initial = _initial(init_from, chosen, extend_vocab=extend_vocab, counts=counts)
+    taught_by = _teacher(teacher, chosen, options)
     texts = Texts(train=text, valid=valid, test=test, holdout=holdout)
     if counts:
         material = from_counts(texts, chosen, options)
@@ -92,7 +95,11 @@ def train(
     stopped: Stopped | None = None
     try:
         with event_log(tensorboard, record.metrics.append) as log:
-            keep = {"checkpoint": checkpoint, "resume": resume} if chosen.checkpoints else {}
+            keep: dict[str, Any] = {}
+            if chosen.checkpoints:
+                keep = {"checkpoint": checkpoint, "resume": resume}
+            if taught_by is not None:
+                keep["teacher"] = taught_by
             model = material.fit(report=report, log=log, **keep)
     except Stopped as stop:
         if stop.model is None:
@@ -150,6 +157,20 @@ def _initial(path: PathLike | None, chosen: Backend, *, extend_vocab: bool, coun
             "--init-from and --counts cannot go together: a model is trained on with text itself"
         )
     return Initial.open(path, backend=chosen, extend_vocab=extend_vocab)
+
+
+def _teacher(
+    teacher: PathLike | LanguageModel | None, chosen: Backend, options: dict[str, Any]
+) -> LanguageModel | None:
+    """Open the model to learn from, if there is one."""
+    if teacher is None:
+        if alone := {"loss", "teacher_share"} & options.keys():
+            name = sorted(alone)[0]
+            raise UsageError(f"{name} says how to learn from a model; name it: --teacher MODEL")
+        return None
+    if not chosen.teachable:
+        raise UsageError(f"a model of the backend {chosen.name} learns from text alone; leave out --teacher")
+    return teacher if isinstance(teacher, LanguageModel) else load(teacher)
 
 
 def _validate(model: LanguageModel, material: Material, say: Callable[[str], None]) -> None:

@@ -4,6 +4,7 @@
     python scripts/measure.py stories        n-gram and RNN against the true source of the fables in corpora/
     python scripts/measure.py shakespeare    an RNN of characters, ten minutes
     python scripts/measure.py adaptive       WikiText-2: what a mixture and a cache add to a 5-gram (and to --rnn MODEL)
+    python scripts/measure.py distillation   Shakespeare, characters: taught by a mixture of itself and a 6-gram, or alone
     python scripts/measure.py start          the time of `lmkit --help`
 
 All but the second and the last need the corpora of ../shared/data (or --data DIR).
@@ -33,8 +34,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("reference", "stories", "shakespeare", "adaptive", "start"))
+    parser.add_argument(
+        "what", choices=("reference", "stories", "shakespeare", "adaptive", "distillation", "start")
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--budget", default="3m", help="of each training of `distillation`")
     parser.add_argument("--rnn", type=Path, help="of `adaptive`: a model trained on WikiText-2")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", lmkit.LmkitWarning)
@@ -43,6 +47,7 @@ def main() -> None:
         "stories": stories,
         "shakespeare": shakespeare,
         "adaptive": partial(adaptive, rnn=arguments.rnn),
+        "distillation": partial(distillation, budget=arguments.budget),
         "start": start,
     }
     measures[arguments.what](arguments.data)
@@ -159,6 +164,28 @@ def adaptive(data: Path, *, rnn: Path | None) -> None:
         network = row("network", lambda: lmkit.load(rnn))
         both = row("network + 5-gram", lambda: lmkit.mix([network, ngram], tune=valid))
         row("network + 5-gram, cache of 4-grams", lambda: lmkit.tuned_cache(both, valid))
+
+
+def distillation(data: Path, *, budget: str) -> None:
+    """Train an LSTM alone, mix it with a 6-gram, and train another one that the mixture teaches, for as long."""
+    lines = (data / "shakespeare.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    text, valid, test = "".join(lines[:34_000]), "".join(lines[34_000:36_000]), "".join(lines[36_000:])
+    with tempfile.TemporaryDirectory() as name:
+        held_out = Path(name) / "valid.txt"
+        held_out.write_text(valid, encoding="utf-8")
+        network = partial(
+            lmkit.train, text, valid=held_out, backend="rnn", tokenizer="char", budget=budget, hidden_size=128
+        )
+        alone = network()
+        ngram = lmkit.train(text, order=6, tokenizer="char", holdout=0)
+        teacher = lmkit.mix([alone, ngram], tune=held_out)
+        print(f"| {budget} each, 2 LSTM layers of 128 | test perplexity a character |\n|---|---|")
+        for title, model in (("alone", alone), ("6-gram", ngram), ("the mixture of both", teacher)):
+            print(f"| {title} | {lmkit.perplexity(model, test).perplexity:.4f} |", flush=True)
+        for loss in ("cross_entropy", "l2", "l1", "huber"):
+            taught = network(teacher=teacher, loss=loss)
+            found = lmkit.perplexity(taught, test).perplexity
+            print(f"| taught by it, --loss {loss} | {found:.4f} |", flush=True)
 
 
 def start(_: Path) -> None:

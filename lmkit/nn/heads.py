@@ -9,6 +9,7 @@ exist together; `lmkit.nn.sampled_softmax` trains a full head without computing 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -51,26 +52,37 @@ class Head(nn.Module):
         with torch.no_grad():
             return torch.cat([self.loss(*part) for part in self._parts(features, targets)])
 
-    def backward(self, features: Tensor, targets: Tensor, *, share: float = 1.0) -> tuple[float, Tensor]:
+    def backward(
+        self,
+        features: Tensor,
+        *labels: Tensor,
+        share: float = 1.0,
+        loss: Callable[..., Tensor] | None = None,
+    ) -> tuple[float, Tensor]:
         """Add the gradient of the mean loss to the weights, some rows at a time.
 
-        Gives the mean loss in nats, and its gradient by the features (N, E); `share` is what all of it counts for,
-        where these are a part of the tokens of a step.
+        Gives the mean loss in nats, and its gradient by the features (N, E).
+
+        Args:
+            features: (N, E).
+            labels: What the loss takes besides: targets (N,), or tensors (N, ...).
+            share: What all of it counts for, where these are a part of the tokens of a step.
+            loss: Takes some rows of features and labels, and gives their losses; the head's own if not given.
         """
         rows = features.detach().requires_grad_()
-        total = 0.0
-        for part in self._parts(rows, targets):
-            loss = self.loss(*part).sum() * (share / len(targets))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+        total, of_rows = 0.0, loss or self.loss
+        for part in self._parts(rows, *labels):
+            mean = of_rows(*part).sum() * (share / len(rows))
+            mean.backward()  # type: ignore[no-untyped-call]
+            total += mean.item()
         assert rows.grad is not None
         return total, rows.grad
 
-    def _parts(self, features: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _parts(self, features: Tensor, *labels: Tensor) -> list[tuple[Tensor, ...]]:
         at_once = _SCORES_AT_ONCE.get(features.device.type, 1 << 24)
         step = max(16, at_once // self.vocab_size)
-        starts = range(0, len(targets), step)
-        return [(features[i : i + step], targets[i : i + step]) for i in starts]
+        starts = range(0, len(features), step)
+        return [tuple(tensor[i : i + step] for tensor in (features, *labels)) for i in starts]
 
 
 def _log_sum_exp(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

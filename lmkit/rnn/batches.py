@@ -17,11 +17,17 @@ from lmkit.text.vocabulary import EOS, UNK
 
 @dataclass(frozen=True)
 class Window:
-    """A few steps of every stream: (T, B) int64 inputs and targets, and whether the streams begin with it."""
+    """A few steps of every stream: (T, B) int64 inputs and targets.
+
+    Attributes:
+        first: whether the streams begin with it.
+        before: (S, B) all inputs of the streams before it.
+    """
 
     inputs: np.ndarray
     targets: np.ndarray
     first: bool
+    before: np.ndarray
 
     def __len__(self) -> int:
         return self.inputs.size
@@ -84,7 +90,7 @@ class Reader:
             self.seek(self.epoch + 1, 0)
         begin, end = self.cuts[self.window : self.window + 2]
         self.window += 1
-        return Window(self.columns[begin:end], self.columns[begin + 1 : end + 1], begin == 0)
+        return _window(self.columns, begin, end)
 
 
 def streams(ids: np.ndarray, batch_size: int, *, offset: int = 0) -> np.ndarray:
@@ -127,7 +133,11 @@ def windows(columns: np.ndarray, bptt: int) -> Iterator[Window]:
     """Cut streams (length + 1, B) into windows of about `bptt` steps."""
     edges = cuts(len(columns) - 1, bptt)
     for begin, end in pairwise(edges):
-        yield Window(columns[begin:end], columns[begin + 1 : end + 1], begin == 0)
+        yield _window(columns, begin, end)
+
+
+def _window(columns: np.ndarray, begin: int, end: int) -> Window:
+    return Window(columns[begin:end], columns[begin + 1 : end + 1], begin == 0, columns[:begin])
 
 
 def hide_singletons(

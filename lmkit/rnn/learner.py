@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from lmkit.nn.weight_decay import project
 from lmkit.rnn.batches import Window
 from lmkit.rnn.distributed import World
 from lmkit.rnn.network import Network, States
+from lmkit.rnn.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Learner:
         accumulate: int = 1,
         seed: int = 0,
         world: World | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.network = network
         self.device = network.output.bias.device
@@ -78,6 +81,7 @@ class Learner:
         self.accumulate = accumulate
         self.seed = seed
         self.world = world or World()
+        self.teacher = teacher
         self.states: States | None = None
         self.scale = 1.0
         network.sparse = sampled is not None
@@ -112,7 +116,8 @@ class Learner:
         self.optimizers.zero_grad()
         try:
             with self.precision.step():
-                loss, after = self._backward(inputs, targets, self.states, number, rates)
+                taught = None if self.teacher is None else self.teacher.read(window, columns)
+                loss, after = self._backward(inputs, targets, self.states, number, rates, taught)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise self._out_of_memory(window, error) from None
         parameters = [p for p in self.network.parameters() if p.grad is not None]
@@ -147,6 +152,8 @@ class Learner:
         }
         self.optimizers.load_tensors(kept)
         self.states = None
+        if self.teacher is not None:
+            self.teacher.state = None
         if any(name.startswith("states.") for name in arrays):
             self.states = tuple(
                 tuple(
@@ -157,7 +164,13 @@ class Learner:
             )
 
     def _backward(
-        self, inputs: Tensor, targets: Tensor, states: States, number: int, rates: Regularization
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        states: States,
+        number: int,
+        rates: Regularization,
+        taught: Tensor | None,
     ) -> tuple[float, States]:
         """Add up the gradients of the mean loss, some streams at a time; give the loss and the states after."""
         candidates = None
@@ -177,6 +190,10 @@ class Learner:
                 if self.sampled is not None and candidates is not None:
                     assert isinstance(head, FullHead)
                     mean, gradient = self.sampled.backward(head, rows, named, candidates, share=share)
+                elif self.teacher is not None and taught is not None:
+                    expected = taught[:, part].flatten(0, 1).to(self.device)
+                    loss_of = partial(self.teacher.loss, head)
+                    mean, gradient = head.backward(rows, named, expected, share=share, loss=loss_of)
                 else:
                     mean, gradient = head.backward(rows, named, share=share)
                 penalty = rates.penalty(features, hidden)

@@ -25,6 +25,7 @@ from lmkit.rnn.batches import Reader
 from lmkit.rnn.learner import Learner
 from lmkit.rnn.network import Network
 from lmkit.rnn.schedule import DEFAULT_BUDGET
+from lmkit.rnn.teacher import Teacher
 
 
 class Size(NamedTuple):
@@ -54,6 +55,7 @@ def settle(
     *,
     device: torch.device,
     report: Callable[[str], None] | None,
+    teacher: Teacher | None = None,
 ) -> RnnConfig:
     """Give the config with nothing left open, saying why.
 
@@ -63,6 +65,7 @@ def settle(
         vocab_size: V.
         device: Where it is trained.
         report: Receives lines for the user.
+        teacher: What the network learns from beside the text; it needs every word's probability.
     """
     say = report or (lambda line: None)
     small = vocab_size <= _FEW
@@ -73,23 +76,29 @@ def settle(
     batch_size = config.batch_size or min(streams, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
     head = config.head
     if head == "auto":
-        head = "sampled" if vocab_size >= _SAMPLED_FROM and device.type == "cpu" else "full"
+        sampled = vocab_size >= _SAMPLED_FROM and device.type == "cpu" and teacher is None
+        head = "sampled" if sampled else "full"
+    if head == "sampled" and teacher is not None:
+        raise UsageError(
+            "a teacher says how likely every word is, and --head sampled looks at a draw of them; take full or adaptive"
+        )
     precision = suited_precision(config, device) if config.precision == "auto" else config.precision
     config = replace(config, bptt=bptt, batch_size=batch_size, head=head, precision=precision)
     check_layers(config, device)
     budget = DEFAULT_BUDGET if config.budget is None else seconds(config.budget)
     timed = config.epochs is None or config.budget is not None
     sizes = suited_sizes(device, small=small)
+    speed_of = partial(trial, ids=ids, vocab_size=vocab_size, device=device, teacher=teacher)
     if config.hidden_size is not None or config.size != "auto":
         config, speed = sized(config, sizes["medium" if config.size == "auto" else config.size]), None
     elif not timed:
         config, speed = sized(config, sizes["medium" if small or device.type != "cpu" else "small"]), None
     else:
-        config, speed = _fitting(config, ids, vocab_size, sizes=sizes, budget=budget, device=device)
+        config, speed = _fitting(config, len(ids), speed_of, sizes=sizes, budget=budget, device=device)
     passes = config.epochs if config.epochs is not None else math.inf
     if timed:
         if speed is None and (config.regularize is None or config.learning_rate is None):
-            speed = trial(config, ids, vocab_size, device=device, limit=_TRIAL_SHARE * budget)
+            speed = speed_of(config, limit=_TRIAL_SHARE * budget)
         if speed is not None:
             passes = min(passes, speed * budget / len(ids))
             say(f"{speed:,.0f} tokens/s here, about {passes:.1f} passes over the text in {budget:.0f} s")
@@ -219,8 +228,8 @@ def sized(config: RnnConfig, size: Size) -> RnnConfig:
 
 def _fitting(
     config: RnnConfig,
-    ids: np.ndarray,
-    vocab_size: int,
+    tokens: int,
+    speed_of: Callable[..., float],
     *,
     sizes: dict[str, Size],
     budget: float,
@@ -230,27 +239,34 @@ def _fitting(
     limit = _TRIAL_SHARE * budget / len(sizes)
     smallest, *rest = sizes.values()
     chosen = sized(config, smallest)
-    speed = trial(chosen, ids, vocab_size, device=device, limit=limit)
+    speed = speed_of(chosen, limit=limit)
     for size in rest:
         larger = sized(config, size)
         faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
-        if device.type == "cpu" and faster * budget < 0.5 * size.passes * len(ids):
+        if device.type == "cpu" and faster * budget < 0.5 * size.passes * tokens:
             break
-        found = trial(larger, ids, vocab_size, device=device, limit=limit)
-        if found * budget < size.passes * len(ids):
+        found = speed_of(larger, limit=limit)
+        if found * budget < size.passes * tokens:
             break
         chosen, speed = larger, found
     return chosen, speed
 
 
 def trial(
-    config: RnnConfig, ids: np.ndarray, vocab_size: int, *, device: torch.device, limit: float
+    config: RnnConfig,
+    ids: np.ndarray,
+    vocab_size: int,
+    *,
+    device: torch.device,
+    limit: float,
+    teacher: Teacher | None = None,
 ) -> float:
     """Measure how many tokens a second a network is trained on, in about `limit` seconds; nothing is kept of it."""
     with torch.random.fork_rng():
         network = Network(vocab_size=vocab_size, **network_settings(config)).to(device)
         network.initialize("uniform", torch.full((vocab_size,), 1 / vocab_size))
-        learner = make_learner(network, ids, replace(config, learning_rate=config.learning_rate or 1e-3))
+        config = replace(config, learning_rate=config.learning_rate or 1e-3)
+        learner = make_learner(network, ids, config, teacher=teacher)
         reader = Reader(
             ids[: 1 << 20], vocab_size=vocab_size, batch_size=config.batch_size or 1, bptt=config.bptt or 1
         )
@@ -261,6 +277,8 @@ def trial(
             start = time.perf_counter()
             learner.step(window, number=len(speeds), rate=0.0, noise=1.0)
             speeds.append(len(window) / (time.perf_counter() - start))
+        if teacher is not None:
+            teacher.state = None
     return float(np.median(speeds[1:])) if len(speeds) > 1 else speeds[0]
 
 

@@ -15,6 +15,7 @@ import torch
 
 from lmkit.config import MEASURING_SHARE, RnnConfig, seconds
 from lmkit.errors import Stopped, UsageError
+from lmkit.model import LanguageModel
 from lmkit.nn.devices import choose, prepare
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
@@ -24,6 +25,7 @@ from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
 from lmkit.rnn.plan import check_layers, make_learner, network_settings, settle
 from lmkit.rnn.schedule import Schedule
+from lmkit.rnn.teacher import Teacher
 from lmkit.rnn.trainer import Trainer
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
@@ -51,6 +53,7 @@ def train(
     report: Callable[[str], None] | None = None,
     log: Callable[[dict[str, Any]], None] = lambda entry: None,
     initial: RnnModel | None = None,
+    teacher: LanguageModel | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> RnnModel:
@@ -64,6 +67,7 @@ def train(
         report: Receives lines for the user.
         log: Receives each point of the learning curve.
         initial: The model to begin from, whose words the tokenizer numbers as it does; see `fine_tune`.
+        teacher: A model to learn from beside the text, by `config.loss` and `config.teacher_share`.
         checkpoint: The folder to keep the state of the training in, on the way.
         resume: Whether to go on from there.
 
@@ -74,6 +78,7 @@ def train(
         Stopped: the user or the system ended it; it carries the model.
     """
     began = time.monotonic()
+    taught_by = None if teacher is None else _teacher(teacher, tokenizer, config)
     device = choose(config.device)
     prepare(device)
     if config.threads:
@@ -84,14 +89,14 @@ def train(
         checkpoints = Checkpoints(checkpoint, every=checkpoint_interval(config) or math.inf)
     saved = checkpoints.read() if checkpoints is not None and resume else None
     vocab_size = len(tokenizer.vocab)
-    texts = _fingerprint(ids, valid, vocab_size)
+    texts = _fingerprint(ids, valid, vocab_size, teacher)
     with torch.random.fork_rng():
         if saved is not None:
             config = _as_before(config, saved[1], texts)
             check_layers(config, device)  # which may be another one than before
         else:
             config = config if initial is None else settled(config, initial=initial)
-            config = settle(config, ids, vocab_size, device=device, report=report)
+            config = settle(config, ids, vocab_size, device=device, report=report, teacher=taught_by)
             config = RnnConfig(**world.agree(asdict(config)))
         torch.manual_seed(check_seed(config.seed))
         settings = network_settings(config)
@@ -113,6 +118,7 @@ def train(
             report=report,
             log=log,
             initial=initial,
+            teacher=taught_by,
             checkpoints=checkpoints,
             facts={"config": asdict(config), "texts": texts},
         )
@@ -167,6 +173,7 @@ def _trainer(
     report: Callable[[str], None] | None,
     log: Callable[[dict[str, Any]], None],
     initial: RnnModel | None,
+    teacher: Teacher | None,
     **more: Any,
 ) -> Trainer:
     """Put a trainer together, whose clock began before, and leave time for measuring at the end."""
@@ -186,7 +193,7 @@ def _trainer(
         measuring = len(valid) * model.seconds_per_token(valid)
         schedule.budget -= measuring if measuring < MEASURING_SHARE * schedule.budget else 0.0
     trainer = Trainer(
-        make_learner(model.network, ids, config, world=world),
+        make_learner(model.network, ids, config, world=world, teacher=teacher),
         reader,
         config=config,
         schedule=schedule,
@@ -200,6 +207,21 @@ def _trainer(
     return trainer
 
 
+def _teacher(model: LanguageModel, tokenizer: Tokenizer, config: RnnConfig) -> Teacher:
+    """Make a teacher of a model.
+
+    Raises:
+        UsageError: it reads other tokens than the network will.
+    """
+    if model.tokenizer.kind != tokenizer.kind or model.tokenizer.vocab != tokenizer.vocab:
+        raise UsageError(
+            f"the teacher knows {len(model.tokenizer.vocab):,} {model.tokenizer.kind}s, and this text has "
+            f"{len(tokenizer.vocab):,} {tokenizer.kind}s: a network learns only from a model with the same vocabulary. "
+            "Train both on the same text with the same options of text and --holdout, or give both one --vocab"
+        )
+    return Teacher(model, kind=config.loss, share=config.teacher_share)
+
+
 def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str) -> RnnConfig:
     """Give the config of a checkpoint, with what may change as it is asked for now.
 
@@ -207,7 +229,9 @@ def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str) -> RnnConfi
         UsageError: the text is another one, or something else was asked for.
     """
     if facts["texts"] != texts:
-        raise UsageError("the checkpoint is of a training on other texts; train without --resume")
+        raise UsageError(
+            "the checkpoint is of a training on other texts, or with another teacher; train without --resume"
+        )
     before, usual = RnnConfig(**facts["config"]), RnnConfig()
     for f in fields(RnnConfig):
         asked = getattr(config, f.name)
@@ -229,9 +253,13 @@ def _go_on(trainer: Trainer, config: RnnConfig, arrays: Arrays, facts: dict[str,
         trainer.schedule.restore({**trainer.schedule.state(), "spans": new["spans"]})
 
 
-def _fingerprint(ids: np.ndarray, valid: np.ndarray | None, vocab_size: int) -> str:
-    """Tell texts apart."""
+def _fingerprint(
+    ids: np.ndarray, valid: np.ndarray | None, vocab_size: int, teacher: LanguageModel | None
+) -> str:
+    """Tell apart what there is to learn from."""
     digest = hashlib.sha256(str(vocab_size).encode())
+    if teacher is not None:
+        digest.update(teacher.signature().encode())
     for array in (ids, valid):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

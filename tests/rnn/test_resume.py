@@ -37,10 +37,13 @@ VARIANTS: list[dict[str, Any]] = [
     {"head": "sampled", "samples": 20},
     {"optimizer": "sgd", "learning_rate": 1.0, "averaging": "asgd", "patience": 1},
     {"averaging": "ema", "cell": "gru", "vary_bptt": True, "weight_drop": 0.3},
+    {"taught": True},
 ]
 
 
-def train(texts: Path, output: Path, **options: Any) -> lmkit.RnnModel:
+def train(texts: Path, output: Path, *, taught: bool = False, **options: Any) -> lmkit.RnnModel:
+    if taught:
+        options["teacher"] = lmkit.train(texts / "train.txt", order=3, holdout=0)
     model = lmkit.train(
         texts / "train.txt", valid=texts / "valid.txt", output=output, **{**OPTIONS, **options}
     )
@@ -53,7 +56,7 @@ def same(one: lmkit.RnnModel, other: lmkit.RnnModel) -> bool:
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("options", VARIANTS, ids=["adamw", "sampled", "asgd", "ema"])
+@pytest.mark.parametrize("options", VARIANTS, ids=["adamw", "sampled", "asgd", "ema", "taught"])
 def test_a_training_that_breaks_off_anywhere_ends_with_the_same_weights(
     texts: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
