@@ -4,7 +4,7 @@
     python scripts/measure.py stories        n-gram and RNN against the true source of the fables in corpora/
     python scripts/measure.py shakespeare    an RNN of characters, ten minutes
     python scripts/measure.py adaptive       WikiText-2: what a mixture and a cache add to a 5-gram (and to --rnn MODEL)
-    python scripts/measure.py distillation   Shakespeare, characters: taught by a mixture of itself and a 6-gram, or alone
+    python scripts/measure.py distillation   Shakespeare, characters: taught by a mixture, or alone
     python scripts/measure.py start          the time of `lmkit --help`
 
 All but the second and the last need the corpora of ../shared/data (or --data DIR).
