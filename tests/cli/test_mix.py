@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lmkit import train
 from tests.conftest import STORY
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with two texts, a model of each, and a text of both."""
+    folder = tmp_path_factory.mktemp("models")
+    cats = STORY.replace("fox", "cat")
+    (folder / "text.txt").write_text(STORY * 20)
+    (folder / "cats.txt").write_text(cats * 20)
+    (folder / "other.txt").write_text(STORY + cats)
+    train(folder / "text.txt", output=folder / "three", order=3)
+    train(folder / "cats.txt", output=folder / "one", order=1)
+    return folder
+
+
 @pytest.fixture
-def models(lmkit: Run, tmp_path: Path) -> Path:
-    (tmp_path / "text.txt").write_text(STORY * 20)
-    (tmp_path / "cats.txt").write_text(STORY.replace("fox", "cat") * 20)
-    (tmp_path / "other.txt").write_text(STORY + STORY.replace("fox", "cat"))
-    lmkit("train", "text.txt", "-o", "three", "--order", 3, "-q")
-    lmkit("train", "cats.txt", "-o", "one", "--order", 1, "-q")
+def models(trained: Path, tmp_path: Path) -> Path:
+    """Give the test's own copy, in its own folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

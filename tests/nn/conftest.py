@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _as_torch_begins() -> None:
+    """One seed, and the smallest numbers kept: a training before, in the same process, lets them be zero."""
     torch.manual_seed(20)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
