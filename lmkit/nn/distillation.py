@@ -31,7 +31,7 @@ def distilled(logprobs: Tensor, taught: Tensor, targets: Tensor, *, kind: str, s
 
     >>> logprobs = torch.tensor([[0.7, 0.3]]).log().requires_grad_()
     >>> distilled(logprobs, torch.tensor([[0.5, 0.5]]).log(), torch.tensor([0]), kind="cross_entropy", share=1.0)
-    tensor([0.3567], grad_fn=<SubBackward0>)
+    tensor([0.3567], grad_fn=<AddBackward0>)
     """
     surprisal = -logprobs.gather(-1, targets[:, None])[:, 0]
     possible = torch.isfinite(taught) & torch.isfinite(logprobs)
