@@ -87,6 +87,21 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def prefixed(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Give arrays under longer names, so that those of several things can be in one file.
+
+    >>> list(prefixed("network", {"weight": np.zeros(1)}))
+    ['network.weight']
+    """
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Give those arrays that `prefixed` named so, under their own names."""
+    begin = f"{prefix}."
+    return {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+
+
 def check_arrays(where: str, arrays: Arrays, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     """Compare names, types and shapes with what a model needs, and list every difference.
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from lmkit.errors import ModelFormatError
-from lmkit.mixture.parts import pack, unpack
+from lmkit.mixture.parts import arrays_of, configs_of, unpack
 from lmkit.model import LanguageModel
 from lmkit.text.tokenizer import Tokenizer
 
@@ -145,12 +145,12 @@ class Cached(LanguageModel):
             "half_lives": self.half_lives,
             "weights": self.weights.tolist(),
             "window": self.window,
-            "models": pack([self.model])[0],
+            "models": configs_of([self.model]),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give the arrays of the model."""
-        return pack([self.model])[1]
+        return arrays_of([self.model])
 
     @classmethod
     def from_arrays(

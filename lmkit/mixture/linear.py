@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.mixture.parts import pack, unpack
+from lmkit.mixture.parts import arrays_of, configs_of, unpack
 from lmkit.model import LanguageModel, State
 from lmkit.text.tokenizer import Tokenizer
 
@@ -115,11 +115,11 @@ class Mixture(LanguageModel):
 
     def config(self) -> dict[str, Any]:
         """Give the weights and what the parts are."""
-        return {"weights": self.weights.tolist(), "models": pack(self.models)[0]}
+        return {"weights": self.weights.tolist(), "models": configs_of(self.models)}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give the arrays of the parts."""
-        return pack(self.models)[1]
+        return arrays_of(self.models)
 
     @classmethod
     def from_arrays(

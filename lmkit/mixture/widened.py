@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.mixture.parts import pack, unpack
+from lmkit.mixture.parts import arrays_of, configs_of, unpack
 from lmkit.model import LanguageModel, State
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import SPECIALS, UNK, Vocabulary
@@ -74,11 +74,11 @@ class Widened(LanguageModel):
 
     def config(self) -> dict[str, Any]:
         """Give what the model is, and what its tokenizer is beside its vocabulary."""
-        return {"settings": self.model.tokenizer.settings(), "models": pack([self.model])[0]}
+        return {"settings": self.model.tokenizer.settings(), "models": configs_of([self.model])}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give the ids of the model's tokens, and its arrays."""
-        return {"tokens": self.tokens, **pack([self.model])[1]}
+        return {"tokens": self.tokens, **arrays_of([self.model])}
 
     @classmethod
     def from_arrays(

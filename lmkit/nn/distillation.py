@@ -13,8 +13,6 @@ from torch import Tensor
 
 from lmkit.nn.losses import loss
 
-KINDS = ("cross_entropy", "l2", "l1", "huber")
-
 
 def distilled(logprobs: Tensor, taught: Tensor, targets: Tensor, *, kind: str, share: float) -> Tensor:
     """Give the loss (N,) of learning from a text and from a teacher, with the value of the text's part alone.
@@ -26,7 +24,7 @@ def distilled(logprobs: Tensor, taught: Tensor, targets: Tensor, *, kind: str, s
         logprobs: (N, V) of the model that learns.
         taught: (N, V) of the teacher. Where either says minus infinity, no distance is measured.
         targets: (N,) the words that came.
-        kind: One of `KINDS`.
+        kind: One of `losses.LOSSES`.
         share: How much the teacher counts for, from 0 to 1.
 
     >>> logprobs = torch.tensor([[0.7, 0.3]]).log().requires_grad_()

@@ -20,14 +20,17 @@ class Window:
     """A few steps of every stream: (T, B) int64 inputs and targets.
 
     Attributes:
-        first: whether the streams begin with it.
         before: (S, B) all inputs of the streams before it.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
-    first: bool
     before: np.ndarray
+
+    @property
+    def first(self) -> bool:
+        """Whether the streams begin with it."""
+        return not len(self.before)
 
     def __len__(self) -> int:
         return self.inputs.size
@@ -137,7 +140,7 @@ def windows(columns: np.ndarray, bptt: int) -> Iterator[Window]:
 
 
 def _window(columns: np.ndarray, begin: int, end: int) -> Window:
-    return Window(columns[begin:end], columns[begin + 1 : end + 1], begin == 0, columns[:begin])
+    return Window(columns[begin:end], columns[begin + 1 : end + 1], columns[:begin])
 
 
 def hide_singletons(

@@ -11,6 +11,7 @@ from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.checkpoint import Arrays
 from lmkit.rnn.learner import Step
 from lmkit.rnn.validation import part_of
+from lmkit.tensors import prefixed, under
 
 if TYPE_CHECKING:
     from lmkit.rnn.trainer import Trainer
@@ -20,12 +21,12 @@ Snapshot = tuple[Arrays, dict[str, Any]]
 
 def take(trainer: Trainer) -> Snapshot:
     """Give copies of the arrays, and the numbers, that a run needs to go on as if it had never stopped."""
-    arrays = _prefixed("network", state_arrays(trainer.network)) | trainer.learner.arrays()
+    arrays = prefixed("network", state_arrays(trainer.network)) | trainer.learner.arrays()
     arrays["random"] = torch.get_rng_state().numpy().copy()
     if trainer.learner.device.type == "cuda":
         arrays["random.cuda"] = torch.cuda.get_rng_state(trainer.learner.device).numpy().copy()
     if trainer.best_weights is not None:
-        arrays |= _prefixed("best", trainer.best_weights)
+        arrays |= prefixed("best", trainer.best_weights)
     if trainer.average is not None:
         means = trainer.average.means
         arrays |= {f"average.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(means)}
@@ -50,12 +51,12 @@ def take(trainer: Trainer) -> Snapshot:
 
 def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     """Make a trainer what it was when the snapshot was taken."""
-    load_arrays(trainer.network, _under("network", arrays))
+    load_arrays(trainer.network, under("network", arrays))
     trainer.learner.load_arrays(arrays)
     torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
     if "random.cuda" in arrays and trainer.learner.device.type == "cuda":
         torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), trainer.learner.device)
-    trainer.best_weights = _under("best", arrays) or None
+    trainer.best_weights = under("best", arrays) or None
     trainer.average = None
     if facts["averaged"] is not None:
         trainer.average = trainer.new_average()
@@ -79,12 +80,3 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON knows no other numbers
-
-
-def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
-    return {f"{prefix}.{name}": array for name, array in arrays.items()}
-
-
-def _under(prefix: str, arrays: Arrays) -> Arrays:
-    begin = f"{prefix}."
-    return {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lmkit.nn.distillation import KINDS, distilled
-from lmkit.nn.losses import loss
+from lmkit.nn.distillation import distilled
+from lmkit.nn.losses import LOSSES, loss
 
 N, V = 5, 7
 
@@ -18,7 +18,7 @@ def made(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return logits, taught, torch.randint(V, (N,), generator=generator)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOSSES)
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_value_is_the_surprisal_and_the_gradient_that_of_both(kind: str, share: float) -> None:
     logits, taught, targets = made()
@@ -48,7 +48,7 @@ def test_learning_from_a_teacher_alone_moves_towards_its_probabilities() -> None
     torch.testing.assert_close(gradient, torch.softmax(logits.detach(), -1) - taught.exp())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOSSES)
 def test_what_cannot_come_is_left_out(kind: str) -> None:
     logits, taught, targets = made()
     never = torch.zeros(V, dtype=torch.float64)
