@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmkit.errors import UsageError as UsageError
     from lmkit.evaluation import Evaluation as Evaluation
     from lmkit.evaluation import perplexity as perplexity
+    from lmkit.evaluation import perplexity_by_file as perplexity_by_file
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
     from lmkit.mixture.cache import Cached as Cached
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from lmkit.scoring import rank as rank
     from lmkit.selection import CrossValidation as CrossValidation
     from lmkit.selection import crossval as crossval
+    from lmkit.surprisal import TokenScore as TokenScore
+    from lmkit.surprisal import token_scores as token_scores
+    from lmkit.surprisal import word_scores as word_scores
     from lmkit.text.corpus import Corpus as Corpus
     from lmkit.text.tokenizer import Tokenizer as Tokenizer
     from lmkit.text.vocabulary import Vocabulary as Vocabulary
@@ -71,6 +75,7 @@ _PLACES = {
     "Sample": "generation",
     "State": "model",
     "TextCounts": "ngram.counts",
+    "TokenScore": "surprisal",
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
     "count": "counting",
@@ -80,10 +85,13 @@ _PLACES = {
     "load": "bundle",
     "mix": "mixture.mix",
     "perplexity": "evaluation",
+    "perplexity_by_file": "evaluation",
     "rank": "scoring",
     "save": "bundle",
+    "token_scores": "surprisal",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
+    "word_scores": "surprisal",
     "write_arpa": "ngram.arpa",
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,7 @@ from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from lmkit.evaluation import Evaluation
-    from lmkit.model import LanguageModel
+    from lmkit.model import Context, LanguageModel
 
 EPILOG = """
 \b
@@ -23,6 +24,7 @@ Examples:
   cat other.txt | lmkit ppl - --json
   lmkit ppl --test                 its own test text, which it counts the uses of
   lmkit ppl test.txt --cache       with a memory of what the text said before
+  lmkit ppl one.txt two.txt --by-file --context document
 """
 
 
@@ -34,6 +36,13 @@ Examples:
     "--cache", is_flag=True, help="Let the model remember the text that it reads: an adaptive number."
 )
 @click.option("--tune", multiple=True, metavar="FILE", help="Text to fit the cache to  [its validation text]")
+@click.option(
+    "--context",
+    type=click.Choice(["line", "document", "stream"]),
+    help="Where a model that reads on begins anew: at each line, after each blank line, nowhere  [nowhere]",
+)
+@click.option("--by-file", is_flag=True, help="A row for each file, too.")
+@click.option("--check", is_flag=True, help="See whether its distributions sum to one, in a hundred places.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every number.")
 def command(
     files: tuple[str, ...],
@@ -41,6 +50,9 @@ def command(
     sealed: bool,
     cache: bool,
     tune: tuple[str, ...],
+    context: Context | None,
+    by_file: bool,
+    check: bool,
     as_json: bool,
 ) -> None:
     """Measure the perplexity of a model on text.
@@ -53,8 +65,10 @@ def command(
     is adaptive: it does not compare with those of models that learn nothing from the text they are measured on.
     """
     from lmkit.bundle import default_path, load
-    from lmkit.evaluation import perplexity
+    from lmkit.evaluation import perplexity_by_file
+    from lmkit.normalization import normalization
     from lmkit.progress import Progress
+    from lmkit.text.corpus import Corpus
 
     folder = Path(model) if model else default_path()
     loaded = load(folder)
@@ -65,11 +79,25 @@ def command(
         raise UsageError("--tune fits what adapts to the text; say what: --cache")
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
-        result = perplexity(loaded, chosen, report=lambda tokens: progress.advance(tokens - progress.amount))
+        by_name, result = perplexity_by_file(
+            loaded,
+            Corpus.from_paths(chosen),
+            context=context,
+            report=lambda tokens: progress.advance(tokens - progress.amount),
+        )
     uses = _noted(folder, result) if sealed else 0
+    checked = normalization(loaded, Corpus.from_paths(chosen)) if check else None
     if as_json:
-        click.echo(json.dumps(result.as_dict() | ({"test_uses": uses} if sealed else {})))
+        more: dict[str, Any] = {"test_uses": uses} if sealed else {}
+        more |= {"files": {name: found.as_dict() for name, found in by_name.items()}} if by_file else {}
+        more |= {"check": asdict(checked)} if checked else {}
+        click.echo(json.dumps(result.as_dict() | more))
         return
+    if by_file:
+        click.echo("\t".join(("tokens", "oov", "perplexity", "bits_per_byte", "file")))
+        for name, found in by_name.items():
+            bits = "undefined" if found.bits_per_byte is None else f"{found.bits_per_byte:.4f}"
+            click.echo("\t".join((f"{found.tokens}", f"{found.oov}", f"{found.perplexity:.4f}", bits, name)))
     adaptive = " (adaptive: the model learns from this text as it reads)" if cache else ""
     click.echo(f"perplexity             {result.perplexity:.4f}{adaptive}")
     click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
@@ -87,6 +115,11 @@ def command(
     )
     click.echo(f"measured on            {', '.join(chosen)}")
     click.echo(f"signature              {result.signature}")
+    if checked:
+        click.echo(
+            f"sums to one            within {checked.deviation:.1e} in {checked.places} places; "
+            f"scores agree within {checked.disagreement:.1e} nats"
+        )
     if sealed:
         seen = "by --test for the first time" if uses == 1 else f"{uses} times by --test; is it still unseen?"
         click.echo(f"test text used         {seen}")

@@ -102,6 +102,13 @@ class RnnModel(LanguageModel):
             state = RnnState(features[-1], layers)
         return out, state
 
+    def evidence(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[str, np.ndarray]:
+        """Give the Euclidean norm (T,) of the features that each token is predicted from: unsure ones are short."""
+        state = self.start() if state is None else state
+        features, _ = self._read(np.asarray(ids, np.int64)[:, None], state.layers)
+        before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
+        return "norm", before.norm(dim=1).cpu().numpy()
+
     def _read(
         self, tokens: np.ndarray, layers: tuple[LayerState, ...]
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
