@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
     from lmkit.mixture.linear import Mixture as Mixture
     from lmkit.mixture.mix import mix as mix
+    from lmkit.mixture.neural_cache import NeuralCache as NeuralCache
+    from lmkit.mixture.neural_cache import tuned_neural_cache as tuned_neural_cache
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
     from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
+    from lmkit.rnn.dynamic import DynamicModel as DynamicModel
+    from lmkit.rnn.dynamic_tuning import tuned_dynamic as tuned_dynamic
     from lmkit.rnn.model import RnnModel as RnnModel
     from lmkit.scoring import LineScore as LineScore
     from lmkit.scoring import line_scores as line_scores
@@ -66,10 +70,12 @@ _PLACES = {
     "Cached": "mixture.cache",
     "Corpus": "text.corpus",
     "CrossValidation": "selection",
+    "DynamicModel": "rnn.dynamic",
     "Evaluation": "evaluation",
     "LanguageModel": "model",
     "LineScore": "scoring",
     "Mixture": "mixture.linear",
+    "NeuralCache": "mixture.neural_cache",
     "NgramModel": "ngram.model",
     "RnnModel": "rnn.model",
     "Sample": "generation",
@@ -91,6 +97,8 @@ _PLACES = {
     "token_scores": "surprisal",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
+    "tuned_dynamic": "rnn.dynamic_tuning",
+    "tuned_neural_cache": "mixture.neural_cache",
     "word_scores": "surprisal",
     "write_arpa": "ngram.arpa",
 }

@@ -147,6 +147,8 @@ RNN = Backend(
 UNIFORM = Backend("uniform", NoOptions, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
 MIXTURE = Backend("mixture", NoOptions, "lmkit.mixture.linear:Mixture")
 CACHE = Backend("cache", NoOptions, "lmkit.mixture.cache:Cached")
+NEURAL_CACHE = Backend("neural_cache", NoOptions, "lmkit.mixture.neural_cache:NeuralCache")
+DYNAMIC = Backend("dynamic", NoOptions, "lmkit.rnn.dynamic:DynamicModel")
 WIDENED = Backend("widened", NoOptions, "lmkit.mixture.widened:Widened")
 
 BACKENDS = Registry(
@@ -154,6 +156,6 @@ BACKENDS = Registry(
     "backend",
     {
         name: f"lmkit.backends:{name.upper()}"
-        for name in ("ngram", "rnn", "uniform", "mixture", "cache", "widened")
+        for name in ("ngram", "rnn", "uniform", "mixture", "widened", "cache", "neural_cache", "dynamic")
     },
 )

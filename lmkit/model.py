@@ -160,3 +160,17 @@ class LanguageModel(ABC):
         Raises:
             ModelFormatError: they do not fit together.
         """
+
+
+class FeatureModel(LanguageModel):
+    """A model that predicts each token from a vector f(h), its features: log p(w | h) = log softmax(E f(h) + b)."""
+
+    @abstractmethod
+    def features(self, state: Any) -> np.ndarray:
+        """Give the features (B, E) float32 that the next token is predicted from."""
+
+    @abstractmethod
+    def score_features(
+        self, ids: np.ndarray, state: Any | None = None
+    ) -> tuple[np.ndarray, np.ndarray, State]:
+        """Give log p of each token (T,), the features (T, E) that it was predicted from, and the state after them."""
