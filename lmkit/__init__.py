@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lmkit.evaluation import perplexity_by_file as perplexity_by_file
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
+    from lmkit.mixture.adaptation import adapted as adapted
     from lmkit.mixture.cache import Cached as Cached
     from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
     from lmkit.mixture.linear import Mixture as Mixture
@@ -84,6 +85,7 @@ _PLACES = {
     "TokenScore": "surprisal",
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
+    "adapted": "mixture.adaptation",
     "count": "counting",
     "crossval": "selection",
     "generate": "generation",

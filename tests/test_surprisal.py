@@ -1,4 +1,4 @@
-"""Surprisal: that parts sum to the whole, that words are words whatever the tokens, and what else is said of a token."""
+"""Surprisal: parts sum to the whole, words are words whatever the tokens, and what else is said of a token."""
 
 from __future__ import annotations
 

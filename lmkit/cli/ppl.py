@@ -35,7 +35,8 @@ Examples:
 @click.option(
     "--cache", is_flag=True, help="Let the model remember the text that it reads: an adaptive number."
 )
-@click.option("--tune", multiple=True, metavar="FILE", help="Text to fit the cache to  [its validation text]")
+@click.option("--dynamic", is_flag=True, help="Let what is recurrent learn from it: adaptive, too.")
+@click.option("--tune", multiple=True, metavar="FILE", help="Text to fit these two to  [its validation text]")
 @click.option(
     "--context",
     type=click.Choice(["line", "document", "stream"]),
@@ -49,6 +50,7 @@ def command(
     model: str | None,
     sealed: bool,
     cache: bool,
+    dynamic: bool,
     tune: tuple[str, ...],
     context: Context | None,
     by_file: bool,
@@ -61,8 +63,10 @@ def command(
 
     A test text is meant to be used once, when all choices are made: --test writes each use of it into the model folder.
 
-    With --cache the model is mixed with what the text has said so far, as suits the text of --tune best. Such a number
-    is adaptive: it does not compare with those of models that learn nothing from the text they are measured on.
+    With --cache the model is mixed with what the text has said so far: n-grams, and what followed when a recurrent
+    network was in such a state as now. With --dynamic such a network goes on learning, from what it has been measured
+    on already. Both are fitted to the text of --tune. Such numbers are adaptive: they do not compare with those of
+    models that learn nothing from the text they are measured on.
     """
     from lmkit.bundle import default_path, load
     from lmkit.evaluation import perplexity_by_file
@@ -73,10 +77,10 @@ def command(
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
-    if cache:
-        loaded = _cached(loaded, folder, tune)
+    if cache or dynamic:
+        loaded = _adapted(loaded, folder, tune, cache=cache, dynamic=dynamic)
     elif tune:
-        raise UsageError("--tune fits what adapts to the text; say what: --cache")
+        raise UsageError("--tune fits what adapts to the text; say what: --cache, --dynamic")
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
         by_name, result = perplexity_by_file(
@@ -98,7 +102,7 @@ def command(
         for name, found in by_name.items():
             bits = "undefined" if found.bits_per_byte is None else f"{found.bits_per_byte:.4f}"
             click.echo("\t".join((f"{found.tokens}", f"{found.oov}", f"{found.perplexity:.4f}", bits, name)))
-    adaptive = " (adaptive: the model learns from this text as it reads)" if cache else ""
+    adaptive = " (adaptive: the model learns from this text as it reads)" if cache or dynamic else ""
     click.echo(f"perplexity             {result.perplexity:.4f}{adaptive}")
     click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
     click.echo(
@@ -130,17 +134,24 @@ def command(
         )
 
 
-def _cached(model: LanguageModel, folder: Path, tune: tuple[str, ...]) -> LanguageModel:
-    """Put a cache on a model, fitted to a text that is named, or to its validation text."""
+def _adapted(
+    model: LanguageModel, folder: Path, tune: tuple[str, ...], *, cache: bool, dynamic: bool
+) -> LanguageModel:
+    """Let a model take up what it reads, fitted to a text that is named, or to its validation text."""
     from lmkit.bundle import measurable_texts
-    from lmkit.mixture.cache_tuning import tuned_cache
+    from lmkit.mixture.adaptation import adapted
+    from lmkit.text.corpus import Corpus
 
     text = list(tune) or measurable_texts(folder).get("valid")
     if text is None:
         raise UsageError(
             f"{folder}: has no validation text to fit the cache to; name one that it has not learnt from: --tune FILE"
         )
-    return tuned_cache(model, text)
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    return adapted(model, Corpus.from_paths(text), cache=cache, dynamic=dynamic, report=say)
 
 
 def _test(folder: Path, files: tuple[str, ...]) -> list[str]:
