@@ -18,6 +18,10 @@ from lmkit.version import __version__
 if TYPE_CHECKING:
     from lmkit.bundle import load as load
     from lmkit.bundle import save as save
+    from lmkit.classification import Classified as Classified
+    from lmkit.classification import classify as classify
+    from lmkit.comparison import Comparison as Comparison
+    from lmkit.comparison import compare as compare
     from lmkit.counting import count as count
     from lmkit.errors import DivergedError as DivergedError
     from lmkit.errors import InputError as InputError
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from lmkit.evaluation import Evaluation as Evaluation
     from lmkit.evaluation import perplexity as perplexity
     from lmkit.evaluation import perplexity_by_file as perplexity_by_file
+    from lmkit.filtering import filter_lines as filter_lines
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
     from lmkit.mixture.adaptation import adapted as adapted
@@ -69,6 +74,8 @@ _PLACES = {
     "ResourceError": "errors",
     "UsageError": "errors",
     "Cached": "mixture.cache",
+    "Classified": "classification",
+    "Comparison": "comparison",
     "Corpus": "text.corpus",
     "CrossValidation": "selection",
     "DynamicModel": "rnn.dynamic",
@@ -86,8 +93,11 @@ _PLACES = {
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
     "adapted": "mixture.adaptation",
+    "classify": "classification",
+    "compare": "comparison",
     "count": "counting",
     "crossval": "selection",
+    "filter_lines": "filtering",
     "generate": "generation",
     "line_scores": "scoring",
     "load": "bundle",

@@ -9,21 +9,19 @@ on the same tokens; bits per byte compare across tokenizers, because ``\n`` is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from lmkit.context import context_of, score_in_context
-from lmkit.model import Context, LanguageModel, State
+from lmkit.model import Context, LanguageModel
+from lmkit.reading import Block, context_of, scored_blocks
 from lmkit.text.corpus import Corpus, PathLike
-from lmkit.threads import in_order
 
 SCHEMA = 1
 _COUNTS = ("tokens", "oov", "lines", "words", "characters", "bytes")
 _TOKENS = 2 + _COUNTS.index("tokens")
-_LINES_BYTES = 1 << 17  # of text that one thread measures at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +129,7 @@ def perplexity(
     >>> result.tokens, round(result.perplexity), round(result.bits_per_byte, 3)
     (4, 257, 8.006)
     """
-    return _evaluation(model, _sums(model, text_or_path, context, report).sum(axis=0), context)
+    return evaluation_of(model, _sums(model, text_or_path, context, report).sum(axis=0), context)
 
 
 def perplexity_by_file(
@@ -161,11 +159,12 @@ def perplexity_by_file(
     for name, of_file in zip(names, sums, strict=True):
         if of_file[_TOKENS]:
             by_name[name] = by_name.get(name, 0) + of_file
-    files = {name: _evaluation(model, of_file, context) for name, of_file in by_name.items()}
-    return files, _evaluation(model, sums.sum(axis=0), context)
+    files = {name: evaluation_of(model, of_file, context) for name, of_file in by_name.items()}
+    return files, evaluation_of(model, sums.sum(axis=0), context)
 
 
-def _evaluation(model: LanguageModel, sums: np.ndarray, context: Context | None) -> Evaluation:
+def evaluation_of(model: LanguageModel, sums: np.ndarray, context: Context | None) -> Evaluation:
+    """Give what sums over a text, those of `sums_of`, say of a model."""
     logprob, logprob_oov, *counts = sums.tolist()
     return Evaluation(
         logprob=logprob,
@@ -183,41 +182,24 @@ def _sums(
     report: Callable[[int], None],
 ) -> np.ndarray:
     """Give the two sums of log p and the counts of each source (N, 8); whole numbers in float64 are exact."""
-    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
+    corpus = Corpus.of(text_or_path)
     sums = np.zeros((len(corpus.sources), 2 + len(_COUNTS)))
-    for source, of_block in _measured(model, corpus, context_of(model, context)):
-        sums[source] += of_block
+    for block in scored_blocks(model, corpus, context=context):
+        sums[block.source] += sums_of(block)
         report(int(sums[:, _TOKENS].sum()))
     return sums
 
 
-def _measured(
-    model: LanguageModel, corpus: Corpus, context: Context
-) -> Iterator[tuple[int, tuple[float, ...]]]:
-    """Give the number of the source, the two sums of log p and the counts of each block of lines.
-
-    A model that forgets at line ends scores blocks independently, and so on all cores; small blocks stay in a core's
-    cache, and their memory is used again and again.
-    """
-    from lmkit.text import kernels
-
-    def measure(block: bytes, state: State | None) -> tuple[tuple[float, ...], State | None]:
-        counted = kernels.count_text(np.frombuffer(block, np.uint8))
-        ids = model.tokenizer.encode_block(block, oov=-1)
-        logprobs, state = score_in_context(model, np.maximum(ids, 0), state, context)
-        logprob, logprob_oov, oov = kernels.tally(ids, logprobs)
-        return (logprob, logprob_oov, len(ids), oov, *counted, len(block)), state
-
-    if model.context == "line":
-        yield from in_order(
-            lambda numbered: (numbered[0], measure(numbered[1], None)[0]),
-            corpus.numbered_blocks(_LINES_BYTES),
-        )
-    else:
-        state = None
-        for source, block in corpus.numbered_blocks():
-            of_block, state = measure(block, state)
-            yield source, of_block
+def sums_of(block: Block) -> tuple[float, ...]:
+    """Give the two sums of log p and the counts of a block; what `evaluation_of` takes."""
+    columns = (block.logprobs, block.logprobs_oov, block.tokens, block.oov)
+    return (
+        *(column.sum() for column in columns),
+        len(block.tokens),
+        block.words,
+        block.characters,
+        len(block.text),
+    )
 
 
 def _exp(value: float) -> float:

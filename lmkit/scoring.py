@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmkit.context import context_of, score_in_context
 from lmkit.errors import UsageError
-from lmkit.model import Context, LanguageModel, State
+from lmkit.model import Context, LanguageModel
+from lmkit.reading import scored_blocks
 from lmkit.text.corpus import NEWLINE, Corpus, PathLike
-from lmkit.text.vocabulary import EOS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +66,10 @@ def line_scores(
     >>> [(score.text, score.tokens, round(score.logprob, 3)) for score in line_scores(model, "fox\n\n")]
     [('fox', 4, -22.196), ('', 1, -5.549)]
     """
-    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
-    looks_back = context_of(model, context)
-    state: State | None = None
-    for block in corpus.blocks():
-        ids = model.tokenizer.encode_block(block, oov=-1)
-        logprobs, state = score_in_context(model, np.maximum(ids, 0), state, looks_back)
-        ends = np.flatnonzero(ids == EOS) + 1
-        starts = np.concatenate([[0], ends[:-1]])
-        sums = np.add.reduceat(logprobs.astype(np.float64), starts).tolist()
-        unknown = np.add.reduceat((ids < 0).astype(np.int64), starts).tolist()
-        lines = block.removesuffix(NEWLINE).split(NEWLINE)
-        for line, logprob, tokens, oov in zip(lines, sums, (ends - starts).tolist(), unknown, strict=True):
+    for block in scored_blocks(model, Corpus.of(text_or_path), context=context):
+        lines = block.text.removesuffix(NEWLINE).split(NEWLINE)
+        columns = (block.logprobs.tolist(), block.tokens.tolist(), block.oov.tolist())
+        for line, logprob, tokens, oov in zip(lines, *columns, strict=True):
             yield LineScore(text=line.decode(errors="replace"), logprob=logprob, tokens=tokens, oov=oov)
 
 

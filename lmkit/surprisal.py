@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.context import context_of, pieces, score_in_context
 from lmkit.model import Context, LanguageModel, State
+from lmkit.reading import context_of, pieces, score_in_context
 from lmkit.text.corpus import NEWLINE, Corpus, PathLike
 from lmkit.text.vocabulary import EOS
 

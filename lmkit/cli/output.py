@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import atomic_file
@@ -30,16 +31,24 @@ def check_file(name: str, *, force: bool) -> None:
         raise ResourceError(f"{path.parent}: there is no such folder; make it first (mkdir -p)")
 
 
-def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
-    """Write pieces as they come, compressed if the name ends in `.gz`.
+@contextmanager
+def opened(name: str) -> Iterator[IO[bytes]]:
+    """Open a file to write: it appears when all is written, compressed if its name ends in `.gz`; `-` is stdout.
 
     Raises:
         ResourceError: the file cannot be written.
     """
     if name == "-":
-        sys.stdout.buffer.writelines(pieces)
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     with atomic_file(Path(name)) as file:
+        yield file
+
+
+def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
+    """Write pieces as they come; see `opened`."""
+    with opened(name) as file:
         file.writelines(pieces)
 
 
