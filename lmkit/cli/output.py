@@ -83,7 +83,7 @@ def row_of(facts: Mapping[str, Any], *, as_json: bool) -> str:
     ['1.5', 'a\\tb']
     """
     if as_json:
-        return json.dumps(finite(dict(facts)), ensure_ascii=False)
+        return json.dumps({**finite(dict(facts)), "schema": 1}, ensure_ascii=False)
     return "\t".join(
         str(value).replace("\t", "\\t").replace("\r", "\\r") if isinstance(value, str) else str(value)
         for value in facts.values()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from lmkit.backends import BACKENDS
 from lmkit.errors import UsageError
 from lmkit.mixture.cache import Cached, mix_shares, recalled_shares
 from lmkit.mixture.cache_tuning import fitted_cache
@@ -86,9 +87,7 @@ def adapted(
 
 def _taking_up(model: LanguageModel, corpus: Corpus, *, cache: bool, dynamic: bool) -> LanguageModel:
     if dynamic:
-        from lmkit.rnn.dynamic_tuning import tuned_dynamic  # torch comes with it
-
-        model = tuned_dynamic(model, corpus)
+        model = BACKENDS[model.backend].dynamic(model, corpus)
     return tuned_neural_cache(model, corpus) if cache else model
 
 
