@@ -2,6 +2,7 @@
 
     python scripts/bench_ngram.py                        # on the books of ../shared/data, if they are there
     python scripts/bench_ngram.py --text big.txt --other other.txt
+    python scripts/bench_ngram.py --only filtering
 
 Peers take part where they are installed (pip install kenlm kaldingram nltk); those that could not bear the whole text
 train on its first lines. Machines are noisy: read the ratios, which come from one run.
@@ -58,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--text", type=Path, default=DATA / "train.tok.txt.gz", help="to train on")
     parser.add_argument("--other", type=Path, default=DATA / "valid.tok.txt", help="to measure on")
+    parser.add_argument("--only", choices=["filtering"], help="one part alone")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", lmkit.LmkitWarning)
     with tempfile.TemporaryDirectory() as name:
@@ -65,9 +67,11 @@ def main() -> None:
         text = folder / "text.txt"
         with read(arguments.text) as source, text.open("wb") as target:
             target.writelines(source)
-        sizes(text, folder)
-        queries(arguments.other, folder)
-        training_peers(text, folder)
+        if arguments.only is None:
+            sizes(text, folder)
+            queries(arguments.other, folder)
+            training_peers(text, folder)
+        filtering(text, arguments.other, folder)
 
 
 def read(path: Path) -> gzip.GzipFile:
@@ -180,6 +184,51 @@ def queries(other: Path, folder: Path) -> None:
     print(
         f"\nQuantising: {seconds:.1f} s. The probabilities after any context sum to 1 +- {deviation(trie):.4f}."
     )
+
+
+# In a process of its own, so that the peak of its memory is that of the work.
+FILTER = """
+import json, sys, time
+import lmkit
+from lmkit.scratch import peak
+model, text, output, options = json.loads(sys.argv[1])
+model = lmkit.load(model)
+lmkit.perplexity(model, "the fox")
+list(lmkit.filter_lines(model, "the fox", max_perplexity=9))
+began = time.perf_counter()
+if options is None:
+    lmkit.perplexity(model, text)
+else:
+    with open(output, "wb") as file:
+        for part in lmkit.filter_lines(model, text, **options):
+            file.write(part.kept)
+print(json.dumps([time.perf_counter() - began, peak() / 1e6]))
+"""
+
+
+def filtering(text: Path, other: Path, folder: Path) -> None:
+    """Measure a text, and keep its likely lines, by a model of another one; all take turns."""
+    model = folder / "filter"
+    lmkit.train(other, order=ORDER, tokenizer="word", holdout=0, output=model)
+    limit = lmkit.perplexity(lmkit.load(model), other).perplexity
+    runs = {
+        "perplexity": None,
+        "filter_lines, max_perplexity": {"max_perplexity": limit},
+        "filter_lines, quantile": {"quantile": 0.3},
+    }
+    found: dict[str, list[list[float]]] = {name: [] for name in runs}
+    for _ in range(5):
+        for name, options in runs.items():
+            asked = json.dumps([str(model), str(text), str(folder / "kept.txt"), options])
+            run = subprocess.run([sys.executable, "-c", FILTER, asked], check=True, capture_output=True)
+            found[name].append(json.loads(run.stdout))
+    print(f"\nFiltering {text.stat().st_size / 1e6:,.0f} MB\n")
+    print("| | MB/s | ratio | peak memory |\n|---|---|---|---|")
+    first = statistics.median(seconds for seconds, _ in found["perplexity"])
+    for name, results in found.items():
+        seconds = statistics.median(seconds for seconds, _ in results)
+        rate, memory = text.stat().st_size / 1e6 / seconds, max(memory for _, memory in results)
+        print(f"| {name} | {rate:,.0f} | {first / seconds:.2f} | {memory:,.0f} MB |")
 
 
 def size_of(folder: Path) -> int:

@@ -4,6 +4,7 @@
     python scripts/measure.py stories        n-gram and RNN against the true source of the fables in corpora/
     python scripts/measure.py shakespeare    an RNN of characters, ten minutes
     python scripts/measure.py adaptive       WikiText-2: what a mixture and a cache add to a 5-gram (and to --rnn MODEL)
+    python scripts/measure.py compare        Shakespeare: words, subwords, characters and bytes in bits per byte
     python scripts/measure.py distillation   Shakespeare, characters: taught by a mixture, or alone
     python scripts/measure.py start          the time of `lmkit --help`
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import resource
 import statistics
 import subprocess
@@ -35,10 +37,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "what", choices=("reference", "stories", "shakespeare", "adaptive", "distillation", "start")
+        "what",
+        choices=("reference", "stories", "shakespeare", "adaptive", "compare", "distillation", "start"),
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--budget", default="3m", help="of each training of `distillation`")
+    parser.add_argument("--budget", default="3m", help="of each training of `compare` and `distillation`")
     parser.add_argument("--rnn", type=Path, help="of `adaptive`: a model trained on WikiText-2")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", lmkit.LmkitWarning)
@@ -47,6 +50,7 @@ def main() -> None:
         "stories": stories,
         "shakespeare": shakespeare,
         "adaptive": partial(adaptive, rnn=arguments.rnn),
+        "compare": partial(compare, budget=arguments.budget),
         "distillation": partial(distillation, budget=arguments.budget),
         "start": start,
     }
@@ -167,6 +171,42 @@ def adaptive(data: Path, *, rnn: Path | None) -> None:
         row("network, learning", lambda: lmkit.adapted(network, valid, cache=False, dynamic=True))
         row("network + 5-gram, both caches", lambda: lmkit.adapted(both, valid))
         row("network + 5-gram, both caches, learning", lambda: lmkit.adapted(both, valid, dynamic=True))
+
+
+def compare(data: Path, *, budget: str) -> None:
+    """Compare models of different tokens on the last 4,000 lines of Shakespeare, having learnt the first 34,000."""
+    lines = (data / "shakespeare.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    train, valid, test = ("".join(part) for part in (lines[:34_000], lines[34_000:36_000], lines[36_000:]))
+    kinds: dict[str, dict[str, object]] = {
+        "words, 5-gram": {"tokenizer": "word", "order": 5},
+        "bytes, 7-gram": {"tokenizer": "byte", "order": 7},
+        "characters, network": {"tokenizer": "char", "backend": "rnn", "budget": budget},
+        "subwords, network": {"tokenizer": "bpe", "vocab_size": 2000, "backend": "rnn", "budget": budget},
+    }
+    models = {name: lmkit.train(train, valid=valid, **options) for name, options in kinds.items()}  # type: ignore[arg-type]
+    found = lmkit.compare(models, test)
+    print("| model | bits per byte | against the first: 95 % of redrawn texts | p |\n|---|---|---|---|")
+    for name, contender in found.contenders.items():
+        bits = contender.evaluation.bits_per_token * contender.evaluation.tokens / contender.evaluation.bytes
+        difference = contender.against_first
+        shown = (
+            "|"
+            if difference is None
+            else f"{difference.low:+.3f} to {difference.high:+.3f} | {difference.p_value:.1g}"
+        )
+        print(f"| {name} | {bits:.3f} | {shown} |", flush=True)
+    print(f"compared by the {found.unit}; tokens that <unk> hides: {found.flattered}")
+    order = sorted(found.contenders, key=lambda name: found.contenders[name].evaluation.logprob, reverse=True)
+    for better, worse in itertools.pairwise(order):
+        pair = (
+            lmkit.compare({worse: models[worse], better: models[better]}, test)
+            .contenders[better]
+            .against_first
+        )
+        assert pair is not None
+        print(
+            f"{better} before {worse}: {pair.low:+.3f} to {pair.high:+.3f} bits a byte, p {pair.p_value:.1g}"
+        )
 
 
 def distillation(data: Path, *, budget: str) -> None:
