@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lmkit.mixture.linear import Mixture as Mixture
     from lmkit.mixture.mix import mix as mix
     from lmkit.mixture.neural_cache import NeuralCache as NeuralCache
-    from lmkit.mixture.neural_cache import tuned_neural_cache as tuned_neural_cache
+    from lmkit.mixture.neural_cache_tuning import tuned_neural_cache as tuned_neural_cache
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
@@ -110,7 +110,7 @@ _PLACES = {
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
     "tuned_dynamic": "rnn.dynamic_tuning",
-    "tuned_neural_cache": "mixture.neural_cache",
+    "tuned_neural_cache": "mixture.neural_cache_tuning",
     "word_scores": "surprisal",
     "write_arpa": "ngram.arpa",
 }

@@ -183,7 +183,13 @@ def compare(data: Path, *, budget: str) -> None:
         "characters, network": {"tokenizer": "char", "backend": "rnn", "budget": budget},
         "subwords, network": {"tokenizer": "bpe", "vocab_size": 2000, "backend": "rnn", "budget": budget},
     }
-    models = {name: lmkit.train(train, valid=valid, **options) for name, options in kinds.items()}  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        held_out = Path(folder) / "valid.txt"
+        held_out.write_text(valid, encoding="utf-8")
+        models = {
+            name: lmkit.train(train, valid=held_out, **options)  # type: ignore[arg-type]
+            for name, options in kinds.items()
+        }
     found = lmkit.compare(models, test)
     print("| model | bits per byte | against the first: 95 % of redrawn texts | p |\n|---|---|---|---|")
     for name, contender in found.contenders.items():

@@ -15,7 +15,7 @@ from lmkit.mixture.cache import Cached, mix_shares, recalled_shares
 from lmkit.mixture.cache_tuning import fitted_cache
 from lmkit.mixture.em import best_weights
 from lmkit.mixture.linear import Mixture
-from lmkit.mixture.neural_cache import tuned_neural_cache
+from lmkit.mixture.neural_cache_tuning import tuned_neural_cache
 from lmkit.mixture.widened import Widened
 from lmkit.model import FeatureModel, LanguageModel
 from lmkit.text.corpus import Corpus, PathLike

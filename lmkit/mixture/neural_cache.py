@@ -11,25 +11,20 @@ It learns from the text that it reads, the one it is measured on: its perplexiti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from lmkit.errors import ModelFormatError, UsageError
-from lmkit.mixture.em import best_weights
+from lmkit.errors import ModelFormatError
 from lmkit.mixture.parts import arrays_of, configs_of, unpack
-from lmkit.model import FeatureModel, LanguageModel
-from lmkit.search import climb
-from lmkit.text.corpus import Corpus, PathLike
+from lmkit.model import FeatureModel
 from lmkit.text.tokenizer import Tokenizer
 
 WINDOW = 1 << 13  # tokens that are looked back on
-_LARGEST_WINDOW = 1 << 20
-_SHARPEST = 40.0  # exp(-2 theta) is still a float32
-_FIRST, _FACTOR = 16.0, 1.5  # of the search for theta
-_SEARCHED = 1 << 15  # tokens of the text that it is searched on
+LARGEST_WINDOW = 1 << 20
+SHARPEST = 40.0  # exp(-2 theta) is still a float32
 _PIECE = 1 << 13  # tokens whose features are held at once
 _ROWS = 256  # of similarities that are computed at once
 
@@ -39,8 +34,10 @@ class NeuralCacheState:
     """The state of the model at B positions, and the last H tokens there with the features that they came after."""
 
     model: Any
-    tokens: np.ndarray  # (B, H) int32, the newest last; H is at most the window
-    keys: np.ndarray  # (B, H, E) float32, of length 1
+    tokens: (
+        np.ndarray
+    )  # (B, H) int32, the newest last, -1 in front where there are fewer; H is at most the window
+    keys: np.ndarray  # (B, H, E) float32, of length 1; 0 in front
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -59,6 +56,19 @@ class NeuralCacheState:
         """Give the state of some of the positions."""
         index = np.asarray(rows, np.int64)
         return NeuralCacheState(self.model.select(rows), self.tokens[index], self.keys[index])
+
+    def join(self, *others: NeuralCacheState) -> NeuralCacheState:
+        """Give the positions of this state and of others, one after another."""
+        states = (self, *others)
+        longest = max(state.tokens.shape[1] for state in states)
+        gaps = [longest - state.tokens.shape[1] for state in states]
+        tokens = [
+            np.pad(s.tokens, ((0, 0), (gap, 0)), constant_values=-1)
+            for s, gap in zip(states, gaps, strict=True)
+        ]
+        keys = [np.pad(s.keys, ((0, 0), (gap, 0), (0, 0))) for s, gap in zip(states, gaps, strict=True)]
+        model = self.model.join(*(state.model for state in others))
+        return NeuralCacheState(model, np.concatenate(tokens), np.concatenate(keys))
 
 
 class NeuralCache(FeatureModel):
@@ -114,18 +124,15 @@ class NeuralCache(FeatureModel):
 
     def next_logprobs(self, state: NeuralCacheState) -> np.ndarray:
         """Give log p of every token (B, V)."""
-        logprobs = self.model.next_logprobs(state.model)
-        if not state.tokens.shape[1]:
-            return logprobs
+        logprobs = np.array(self.model.next_logprobs(state.model))
         now = directions(self.model.features(state.model))
         near = np.exp(self.theta * (np.matmul(state.keys, now[:, :, None])[:, :, 0] - 1))  # (B, H)
-        said = np.stack(
-            [
-                np.bincount(tokens, weights=of_row, minlength=logprobs.shape[1])
-                for tokens, of_row in zip(state.tokens, near.astype(np.float64), strict=True)
-            ]
-        )
-        return self._mixed(logprobs, said / said.sum(axis=1, keepdims=True))
+        for row, (tokens, of_row) in enumerate(zip(state.tokens, near.astype(np.float64), strict=True)):
+            known = tokens >= 0
+            if known.any():
+                said = np.bincount(tokens[known], weights=of_row[known], minlength=logprobs.shape[1])
+                logprobs[row] = self._mixed(logprobs[row], said / said.sum())
+        return logprobs
 
     def score_ids(
         self, ids: np.ndarray, state: NeuralCacheState | None = None
@@ -156,8 +163,9 @@ class NeuralCache(FeatureModel):
         for begin in range(0, len(ids), _PIECE):
             piece = np.asarray(ids[begin : begin + _PIECE], np.int32)
             logprobs, features, model = self.model.score_features(piece, state.model)
-            tokens = np.concatenate([state.tokens[0], piece])
-            keys = np.concatenate([state.keys[0], directions(features)])
+            remembered = state.tokens[0] >= 0
+            tokens = np.concatenate([state.tokens[0, remembered], piece])
+            keys = np.concatenate([state.keys[0, remembered], directions(features)])
             known = len(tokens) - len(piece)
             mixed = self._mixed(
                 logprobs, recalled_shares(tokens, keys, known, theta=self.theta, window=self.window)
@@ -214,7 +222,7 @@ class NeuralCache(FeatureModel):
             theta, weight, window = float(config["theta"]), float(config["weight"]), int(config["window"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFormatError(f"config.json: describes no continuous cache: {error}") from None
-        sound = 0 < theta <= _SHARPEST and 0 <= weight < 1 and 1 <= window <= _LARGEST_WINDOW
+        sound = 0 < theta <= SHARPEST and 0 <= weight < 1 and 1 <= window <= LARGEST_WINDOW
         if len(models) != 1 or not isinstance(models[0], FeatureModel) or not sound:
             raise ModelFormatError(
                 "config.json: model, theta, weight and window are not those of a continuous cache"
@@ -252,41 +260,3 @@ def recalled_shares(
         said = np.einsum("rk,rk->r", near, same, dtype=np.float64)
         shares[low - begin : high - begin] = np.divide(said, whole, out=np.zeros_like(said), where=whole > 0)
     return shares
-
-
-def tuned_neural_cache(
-    model: LanguageModel, tune: str | PathLike | Iterable[PathLike] | Corpus, *, window: int = WINDOW
-) -> NeuralCache:
-    """Put a continuous cache on a model, with the theta and the weight under which it finds a text most likely.
-
-    Args:
-        model: One that has features: a recurrent one.
-        tune: A text that it has not learnt from, such as those that it is to read; lines in their natural order. Its
-            first 32,768 tokens are read.
-        window: How many tokens are looked back on.
-
-    Raises:
-        UsageError: the model has no features, or the window is out of its range.
-        InputError: the text is empty or cannot be read as text.
-    """
-    if not isinstance(model, FeatureModel):
-        raise UsageError(
-            f"a continuous cache remembers the states of a recurrent network; a model of kind {model.backend} has none"
-        )
-    if not 1 <= window <= _LARGEST_WINDOW:
-        raise UsageError(f"a cache has a window of 1 to {_LARGEST_WINDOW} tokens, not {window}")
-    corpus = model.tokenizer.reads(Corpus.of(tune), model.tokenizer.specials)
-    ids = model.tokenizer.encode_corpus(corpus)[:_SEARCHED]
-    logprobs, features, _ = model.score_features(ids)
-    keys = directions(features)
-
-    def fitted(theta: float) -> tuple[float, float]:
-        """Give log p of the text under the best weight, and that."""
-        with np.errstate(divide="ignore"):
-            logs = np.stack([logprobs, np.log(recalled_shares(ids, keys, 0, theta=theta, window=window))])
-            weights = best_weights(logs, prior=np.array([1.0, 0.0]))
-            mixed = np.logaddexp(*(np.log(weights)[:, None] + logs))
-        return float(mixed.sum()), float(weights[1])
-
-    theta, _ = climb(lambda theta: fitted(theta)[0], _FIRST, factor=_FACTOR, least=1, most=_SHARPEST)
-    return NeuralCache(model=model, theta=theta, weight=fitted(theta)[1], window=window)

@@ -84,6 +84,10 @@ class DynamicState:
         """Give the state of some of the positions."""
         return DynamicState(tuple(self.rows[int(row)] for row in rows))
 
+    def join(self, *others: DynamicState) -> DynamicState:
+        """Give the positions of this state and of others, one after another."""
+        return DynamicState(sum((other.rows for other in others), self.rows))
+
 
 class DynamicModel(FeatureModel):
     """A recurrent model that learns while it reads; each position of a batch has weights of its own.
