@@ -97,7 +97,7 @@ def compare(
     >>> models = {f"{n}-gram": lmkit.train(text, order=n, holdout=0) for n in (1, 3)}
     >>> found = compare(models, "the old owl sat .\\nthe fox ran .\\n" * 9)
     >>> found.unit, round(found.contenders["3-gram"].against_first.estimate, 1)
-    ('token', -2.2)
+    ('token', -1.2)
     """
     corpus = Corpus.of(text_or_path)
     evaluations, seconds, bits = {}, {}, {}

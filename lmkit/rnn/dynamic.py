@@ -94,8 +94,8 @@ class DynamicModel(FeatureModel):
 
     >>> import lmkit
     >>> model = lmkit.train("the fox ran .\\nthe owl sat .\\n" * 9, backend="rnn", hidden_size=8, epochs=1, holdout=0)
-    >>> dynamic = lmkit.tuned_dynamic(model, "a fox sat .\\n" * 9)
-    >>> text = "an owl sat .\\n" * 20
+    >>> text = "the owl ran .\\n" * 20
+    >>> dynamic = lmkit.tuned_dynamic(model, text)
     >>> lmkit.perplexity(dynamic, text).perplexity < lmkit.perplexity(model, text).perplexity
     True
     """
