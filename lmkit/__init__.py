@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
+    from lmkit.ngram.arpa_reading import read_arpa as read_arpa
     from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
     from lmkit.rnn.model import RnnModel as RnnModel
@@ -81,6 +82,7 @@ _PLACES = {
     "mix": "mixture.mix",
     "perplexity": "evaluation",
     "rank": "scoring",
+    "read_arpa": "ngram.arpa_reading",
     "save": "bundle",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
