@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -19,12 +19,11 @@ import numpy as np
 
 from lmkit.errors import LmkitWarning, ModelFormatError
 from lmkit.ngram.arpa import tokenizer_of
-from lmkit.ngram.arpa_sections import ArpaSections, check_text
+from lmkit.ngram.arpa_sections import ArpaSections, check_text, count_lines
 from lmkit.ngram.growing_trie import GrowingTrie
 from lmkit.ngram.kernels import arpa as kernels
 from lmkit.ngram.model import NgramModel
 from lmkit.progress import Progress
-from lmkit.text.corpus import NEWLINE
 from lmkit.text.lookup import WordLookup
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
@@ -130,7 +129,7 @@ def _unigrams(sections: ArpaSections, kind: str) -> tuple[Vocabulary, Tokenizer,
     def read(line: int, block: bytes) -> _Entries:
         check_text(path, line, block)
         data = bytearray(block)
-        numbers, lines = np.empty((2, block.count(NEWLINE)), np.float32), np.empty(len(block), np.int32)
+        numbers, lines = np.empty((2, count_lines(block)), np.float32), np.empty(len(block), np.int32)
         rows, bad, what = kernels.read_unigrams(np.frombuffer(data, np.uint8), *numbers, lines)
         if bad >= 0:
             raise _wrong(path, line, block, bad, 1, what)
@@ -163,8 +162,8 @@ def _unigrams(sections: ArpaSections, kind: str) -> tuple[Vocabulary, Tokenizer,
             f"{path}: has no <unk>; unknown words get the probability 10^{ABSENT:.0f}. Mind the perplexity without "
             "them, or train with it (SRILM: -unk)"
         )
-    others = [number for number in range(len(SPECIALS), len(words)) if number != unk]
-    others.sort(key=lambda number: (-log10_prob[number], words.tokens[number]))
+    others = np.array([number for number in range(len(SPECIALS), len(words)) if number != unk], np.int64)
+    others = others[most_likely([words.tokens[number] for number in others], log10_prob[others])]
     ordered = Vocabulary.from_tokens(words.tokens[number] for number in others)
     tokenizer = tokenizer_of(kind, ordered, unk="oov", what="n-grams")
     ids = tokenizer.ids_of(ordered) if kind == "byte" else np.arange(len(ordered), dtype=np.int32)
@@ -173,6 +172,16 @@ def _unigrams(sections: ArpaSections, kind: str) -> tuple[Vocabulary, Tokenizer,
     of_id = np.full((2, len(tokenizer.vocab)), [[ABSENT], [0]], np.float32)
     of_id[:, ids] = log10_prob[[unk, BOS, EOS, *others]], log10_backoff[[unk, BOS, EOS, *others]]
     return words, tokenizer, ids_of, GrowingTrie(of_id[0], of_id[1])
+
+
+def most_likely(words: Sequence[str], log10_prob: np.ndarray) -> np.ndarray:
+    """Give the places of words by falling probability (V,), equal ones by their characters.
+
+    >>> most_likely(["owl", "fox", "the"], np.array([-2, -2, -1])).tolist()
+    [2, 1, 0]
+    """
+    by_name = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
+    return by_name[np.argsort(-log10_prob[by_name], kind="stable")]
 
 
 def _section(
@@ -212,7 +221,7 @@ def _entries(
 ) -> _Entries:
     """Read some lines of n-grams of two words and more."""
     check_text(path, line, block)
-    count = block.count(NEWLINE)
+    count = count_lines(block)
     ids, lines = np.empty((count, order), np.int32), np.empty(count, np.int32)
     numbers, left_out = np.empty((2, count), np.float32), np.zeros(2, np.int64)
     rows, bad, what, where = kernels.read_ngrams(

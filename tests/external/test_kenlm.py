@@ -12,9 +12,11 @@ import pytest
 import lmkit
 from lmkit.errors import LmkitError
 from lmkit.external.kenlm import KenlmModel
+from lmkit.ngram.arpa import arpa_pieces
 from lmkit.text.vocabulary import BOS
 from tests.cli.test_commands import Run, ok, refused
 from tests.conftest import STORY
+from tests.ngram import backoff
 from tests.ngram.test_arpa import TINY
 
 # What `build_binary`, `build_binary trie` and `build_binary -v trie` make of TINY.
@@ -102,6 +104,20 @@ def test_scores_steps_and_distributions_are_those_of_the_imported_model(order: i
         assert after == end
     assert len(state.select([1, 0, 0])) == 3
     assert lmkit.generate(model, "the", seed=3)[0].text == lmkit.generate(imported, "the", seed=3)[0].text
+
+
+def test_kenlm_and_lmkit_make_the_same_of_a_model_that_was_pruned_elsewhere() -> None:
+    kenlm = pytest.importorskip("kenlm", reason="needs the extra: kenlm")
+    _, imported = both(4)
+    entries = backoff.parse(b"".join(arpa_pieces(imported)).decode())
+    contexts = {gram[:-1] for gram in entries}
+    leaves = [gram for gram in entries if 1 < len(gram) < 4 and gram not in contexts]
+    Path("pruned.arpa").write_text(backoff.write(backoff.without(entries, set(leaves[::2]))))
+    config = kenlm.Config()
+    config.show_progress = False
+    mine, its = lmkit.read_arpa("pruned.arpa"), kenlm.Model("pruned.arpa", config)
+    for line in (*STORY.split("\n"), "a zebra saw the fox", "old the fox"):
+        assert mine.score(line).sum() == pytest.approx(its.score(line) * np.log(10), rel=1e-6, abs=1e-6)
 
 
 def test_a_model_of_kenlm_can_be_mixed() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmkit.compiled import compiled
+from lmkit.compiled import compiled, inlined
 from lmkit.text.lookup import chunk, word_from
 from lmkit.text.vocabulary import BOS, EOS
 
@@ -17,7 +17,7 @@ _MOST = 10**15  # whole numbers below it are float64s, too
 _HALF, _REST = 1 << 28, (1 << 29) - 1  # of the bits that a float64 has beyond a float32
 
 
-@compiled
+@inlined
 def read_decimal(data, i, end):
     """Give the float32 nearest to the number that data[i:end] says, or none (NaN) where it has no plain form.
 
@@ -59,7 +59,7 @@ def read_decimal(data, i, end):
     return np.float32(-value if negative and digits else value)
 
 
-@compiled
+@inlined
 def skip(data, i):
     """Give the next place that holds no separator but a line end."""
     while data[i] == 32 or data[i] == 9 or data[i] == 13:
@@ -67,7 +67,7 @@ def skip(data, i):
     return i
 
 
-@compiled
+@inlined
 def field_end(data, i):
     """Give where what begins at i ends: at the next separator."""
     while not (data[i] == 32 or data[i] == 9 or data[i] == 10 or data[i] == 13):
@@ -113,7 +113,17 @@ def read_unigrams(data, log10_prob, log10_backoff, lines):
     return rows, -1, 0
 
 
-@compiled
+@inlined
+def goes_on(data, i, begin, end):
+    """Say whether the word that begins at i is data[begin:end]."""
+    k = begin
+    while k < end and data[i + k - begin] == data[k]:
+        k += 1
+    after = data[i + k - begin]
+    return k == end > begin and (after == 32 or after == 9 or after == 10 or after == 13)
+
+
+@inlined
 def word_at(data, i, table, hashes, words, offsets):
     """Look up the word that begins at i: give its number, or -1, and its end. See `WordLookup` for the arrays."""
     end, value = word_from(data, i)
@@ -136,7 +146,8 @@ def word_at(data, i, table, hashes, words, offsets):
 def read_ngrams(data, table, hashes, words, offsets, id_of, ids, log10_prob, log10_backoff, lines, left_out):
     """Read lines of n words each, which are known.
 
-    N-grams in which `<s>` is not the first word, or `</s>` not the last, are left out.
+    N-grams in which `<s>` is not the first word, or `</s>` not the last, are left out. Neighbours often share words, of
+    their context or of their suffix as the file is sorted; those are compared with the line before, not looked up.
 
     Args:
         data: (n,) uint8, whole lines.
@@ -150,6 +161,8 @@ def read_ngrams(data, table, hashes, words, offsets, id_of, ids, log10_prob, log
         (how many there are, the first line that is wrong or -1, what is wrong with it, where in the data).
     """
     order = ids.shape[1]
+    begins, ends = np.zeros(order, np.int64), np.zeros(order, np.int64)  # the words of the line before
+    tokens = np.zeros(order, np.int32)
     rows, line, i = 0, 0, 0
     while i < len(data):
         i = skip(data, i)
@@ -163,10 +176,15 @@ def read_ngrams(data, table, hashes, words, offsets, id_of, ids, log10_prob, log
                 i = skip(data, i)
                 if data[i] == 10:
                     return rows, line, TOO_FEW, i
-                word, end = word_at(data, i, table, hashes, words, offsets)
-                if word < 0:
-                    return rows, line, UNKNOWN, i
-                token = id_of[word]
+                if goes_on(data, i, begins[k], ends[k]):
+                    end = i + ends[k] - begins[k]
+                else:
+                    word, end = word_at(data, i, table, hashes, words, offsets)
+                    if word < 0:
+                        return rows, line, UNKNOWN, i
+                    tokens[k] = id_of[word]
+                begins[k], ends[k] = i, end
+                token = tokens[k]
                 possible &= (token != BOS or k == 0) and (token != EOS or k == order - 1)
                 ids[rows, k] = token
                 i = end
