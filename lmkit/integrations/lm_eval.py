@@ -12,7 +12,7 @@ is. A model of `context:line` forgets at each, one of `context:stream` reads on 
 So the log-likelihood of a document is the sum that `lmkit ppl` finds in it, and the harness' perplexities are those of
 `lmkit ppl` where both count alike. The harness counts the bytes of a document as it is: byte perplexity and bits per
 byte agree where documents end in a line end (without it lmkit counts one more byte). It counts words by the white space
-between them, and one more where a document ends in white space: word perplexity (2 to the bits per word) agrees
+between them, and one more where a document begins or ends in it: word perplexity (2 to the bits per word) agrees
 where documents do not end in a line end, or where a task counts words itself, as that of WikiText does.
 
 Unknown words are scored as `<unk>`; a model with many of them only seems good (see the perplexity without OOV).

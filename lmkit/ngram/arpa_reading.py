@@ -7,23 +7,20 @@ n-gram whose context or suffix it lacks is given it, without a change to any pro
 
 from __future__ import annotations
 
-import os
-import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
 from lmkit.errors import LmkitWarning, ModelFormatError
 from lmkit.ngram.arpa import tokenizer_of
-from lmkit.ngram.arpa_sections import ArpaSections, check_text, count_lines
+from lmkit.ngram.arpa_lines import Entries, joined, ngrams_of, unigrams_of
+from lmkit.ngram.arpa_sections import ArpaSections
 from lmkit.ngram.growing_trie import GrowingTrie
-from lmkit.ngram.kernels import arpa as kernels
 from lmkit.ngram.model import NgramModel
 from lmkit.progress import Progress
+from lmkit.text.corpus import PathLike
 from lmkit.text.lookup import WordLookup
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
@@ -31,36 +28,10 @@ from lmkit.text.word_index import KEEP, WordIndex
 from lmkit.threads import in_order
 
 ABSENT = -100.0  # log10 of the probability of what a file does not name
-_NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?|inf(inity)?)", re.IGNORECASE)
-_FIELD = re.compile(rb"[^\t\n\r ]+")
-
-
-@dataclass
-class _Entries:
-    """N-grams of one order as they stand in the file, or in a part of it.
-
-    Attributes:
-        context: (m,) int64, the nodes of their contexts, -1 where there is none.
-        word: (m,) int32, their last words.
-        log10_prob, log10_backoff: (m,) float32.
-        line: (m,) int64, where they stand.
-        orphans: (k, n) int32, the words of those without a context.
-        left_out: how many were left out, and the line of the first.
-        with_unk: whether any holds `<unk>`.
-    """
-
-    context: np.ndarray
-    word: np.ndarray
-    log10_prob: np.ndarray
-    log10_backoff: np.ndarray
-    line: np.ndarray
-    orphans: np.ndarray
-    left_out: tuple[int, int]
-    with_unk: bool
 
 
 def read_arpa(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     tokenizer: str = "word",
     report: Callable[[str], None] | None = None,
@@ -94,10 +65,10 @@ def read_arpa(
     with Progress(["reading"], show=report is not None, unit="bytes") as progress:
         progress.stage("reading")
         sections = ArpaSections(path)
-        words, found, ids_of, trie = _unigrams(sections, tokenizer)
+        words, found, ids_of, trie = _unigrams(sections, tokenizer, progress)
         lookup, left_out, with_unk = WordLookup(words, literal_unk=True, special=0), [], False
         for order in range(2, len(sections.sizes) + 1):
-            read = partial(_entries, path, order, lookup, ids_of, trie, order == len(sections.sizes))
+            read = partial(ngrams_of, path, order, lookup, ids_of, trie, order == len(sections.sizes))
             entries = _section(sections, order, read, progress)
             left_out.append(entries.left_out)
             with_unk |= entries.with_unk
@@ -122,30 +93,18 @@ def read_arpa(
     return model
 
 
-def _unigrams(sections: ArpaSections, kind: str) -> tuple[Vocabulary, Tokenizer, np.ndarray, GrowingTrie]:
+def _unigrams(
+    sections: ArpaSections, kind: str, progress: Progress
+) -> tuple[Vocabulary, Tokenizer, np.ndarray, GrowingTrie]:
     """Read the words: give them as they come, the tokenizer, the id of each (words,), and a trie of them."""
     path, index = sections.path, WordIndex(KEEP)
-
-    def read(line: int, block: bytes) -> _Entries:
-        check_text(path, line, block)
-        data = bytearray(block)
-        numbers, lines = np.empty((2, count_lines(block)), np.float32), np.empty(len(block), np.int32)
-        rows, bad, what = kernels.read_unigrams(np.frombuffer(data, np.uint8), *numbers, lines)
-        if bad >= 0:
-            raise _wrong(path, line, block, bad, 1, what)
-        numbers, lines = numbers[:, :rows], lines[:rows]
-        _settle(path, line, block, numbers, lines, highest=len(sections.sizes) == 1)
-        word = index.encode(bytes(data))[np.arange(rows) + lines]  # a word a line, and every line's end
-        nothing = np.empty((0, 1), np.int32)
-        context, at = np.zeros(rows, np.int64), lines + np.int64(line)
-        return _Entries(context, word, numbers[0], numbers[1], at, nothing, (0, 0), False)
-
-    entries = _section(sections, 1, read, None)
+    read = partial(unigrams_of, path, index, len(sections.sizes) == 1)
+    entries = _section(sections, 1, read, progress)  # words are numbered as they come
     words = index.vocabulary()
     _, once = np.unique(entries.word, return_index=True)
     if len(once) < len(entries.word):
         twice = np.setdiff1d(np.arange(len(entries.word)), once)[0]
-        raise _duplicate(path, int(entries.line[twice]), words[int(entries.word[twice])])
+        raise _duplicate(path, entries.line[twice], f"word {words[int(entries.word[twice])]!r}")
     log10_prob, log10_backoff = np.full(len(words), ABSENT, np.float32), np.zeros(len(words), np.float32)
     log10_prob[entries.word], log10_backoff[entries.word] = entries.log10_prob, entries.log10_backoff
     known = np.bincount(entries.word, minlength=len(words)) > 0
@@ -185,20 +144,21 @@ def most_likely(words: Sequence[str], log10_prob: np.ndarray) -> np.ndarray:
 
 
 def _section(
-    sections: ArpaSections, order: int, read: Callable[[int, bytes], _Entries], progress: Progress | None
-) -> _Entries:
-    """Read the n-grams of one order, on all cores where there is a progress to show, and count them."""
+    sections: ArpaSections, order: int, read: Callable[[int, bytes], Entries], progress: Progress
+) -> Entries:
+    """Read the n-grams of one order, but words on all cores, and compare their number with the header."""
     expected = sections.sizes[order - 1]
-    parts = []
-    if expected or sections.comes(f"\\{order}-grams:"):
-        sections.expect(f"\\{order}-grams:")
-        if progress is None:  # words are numbered as they come
-            parts = [read(line, block) for line, block in sections.section()]
-        else:
-            for part in in_order(lambda piece: read(*piece), sections.section()):
-                parts.append(part)
-                progress.advance(0)
-    entries = _joined(parts, order)
+
+    def pieces() -> Iterator[tuple[int, bytes]]:
+        if expected or sections.comes(f"\\{order}-grams:"):
+            sections.expect(f"\\{order}-grams:")
+            for line, block in sections.section():
+                yield line, block
+                progress.advance(len(block))
+
+    every = map if order == 1 else in_order
+    parts = list(every(lambda piece: read(*piece), pieces()))
+    entries = joined(parts, order)
     count = len(entries.word) + entries.left_out[0]
     if count != expected:
         why = "was cut short" if sections.ended() else "is damaged"
@@ -209,65 +169,7 @@ def _section(
     return entries
 
 
-def _entries(
-    path: str | os.PathLike[str],
-    order: int,
-    lookup: WordLookup,
-    ids_of: np.ndarray,
-    trie: GrowingTrie,
-    highest: bool,
-    line: int,
-    block: bytes,
-) -> _Entries:
-    """Read some lines of n-grams of two words and more."""
-    check_text(path, line, block)
-    count = count_lines(block)
-    ids, lines = np.empty((count, order), np.int32), np.empty(count, np.int32)
-    numbers, left_out = np.empty((2, count), np.float32), np.zeros(2, np.int64)
-    rows, bad, what, where = kernels.read_ngrams(
-        np.frombuffer(block, np.uint8), lookup.table, lookup.hashes, lookup.words, lookup.offsets, ids_of, ids,
-        *numbers, lines, left_out,
-    )  # fmt: skip
-    if bad >= 0:
-        raise _wrong(path, line, block, bad, order, what, where)
-    ids, numbers, lines = ids[:rows], numbers[:, :rows], lines[:rows]
-    _settle(path, line, block, numbers, lines, highest=highest)
-    context = trie.find(ids, 0, order - 1)
-    return _Entries(
-        context=context,
-        word=ids[:, -1].copy(),
-        log10_prob=numbers[0],
-        log10_backoff=numbers[1],
-        line=lines + np.int64(line),
-        orphans=ids[context < 0],
-        left_out=(int(left_out[0]), line + int(left_out[1])),
-        with_unk=bool((ids == UNK).any()),
-    )
-
-
-def _joined(parts: list[_Entries], order: int) -> _Entries:
-    """Put the parts of a section together; they are given up."""
-
-    def column(name: str, nothing: np.ndarray) -> np.ndarray:
-        return np.concatenate([nothing, *(vars(part).pop(name) for part in parts)])
-
-    count, lines = 0, []
-    for part in parts:
-        count += part.left_out[0]
-        lines += [part.left_out[1]] if part.left_out[0] else []
-    return _Entries(
-        context=column("context", np.empty(0, np.int64)),
-        word=column("word", np.empty(0, np.int32)),
-        log10_prob=column("log10_prob", np.empty(0, np.float32)),
-        log10_backoff=column("log10_backoff", np.empty(0, np.float32)),
-        line=column("line", np.empty(0, np.int64)),
-        orphans=column("orphans", np.empty((0, order), np.int32)),
-        left_out=(count, min(lines, default=0)),
-        with_unk=any(part.with_unk for part in parts),
-    )
-
-
-def _add(path: str | os.PathLike[str], order: int, trie: GrowingTrie, entries: _Entries) -> None:
+def _add(path: PathLike, order: int, trie: GrowingTrie, entries: Entries) -> None:
     """Put a section into the trie, its missing contexts first."""
     if len(entries.orphans):
         contexts = entries.orphans[:, :-1]
@@ -277,83 +179,10 @@ def _add(path: str | os.PathLike[str], order: int, trie: GrowingTrie, entries: _
         entries.context[lost] = trie.find(contexts)
     twice = trie.add(entries.context, entries.word, entries.log10_prob, entries.log10_backoff)
     if twice >= 0:
-        raise _duplicate(path, int(entries.line[twice]), f"{order}-gram")
+        raise _duplicate(path, entries.line[twice], f"{order}-gram")
 
 
-def _settle(
-    path: str | os.PathLike[str],
-    line: int,
-    block: bytes,
-    numbers: np.ndarray,
-    lines: np.ndarray,
-    *,
-    highest: bool,
-) -> None:
-    """Read the numbers (2, m) that the compiled loop could not, and refuse those that cannot be."""
-    odd = np.isnan(numbers)
-    if odd.any():
-        texts = block.split(b"\n")
-        for which, row in np.argwhere(odd):
-            fields = _FIELD.findall(texts[lines[row]])
-            text = fields[0 if which == 0 else -1]
-            if not _NUMBER.fullmatch(text):
-                what = ("log10 of a probability", "log10 of a backoff")[which]
-                raise _refused(path, line + int(lines[row]), text, f"where {what} should stand")
-            numbers[which, row] = nearest_float32(text.decode())
-    too_large = (numbers[0] > 0) | (numbers[1] == np.inf)
-    if too_large.any():
-        row = int(too_large.argmax())
-        text = block.split(b"\n")[lines[row]].strip()
-        raise _refused(
-            path, line + int(lines[row]), text, "a probability above 1, or a backoff without a bound"
-        )
-    if highest:
-        numbers[1] = 0  # nothing backs off from the longest n-grams
-
-
-def nearest_float32(text: str) -> np.float32:
-    """Give the float32 nearest to a decimal number, of two equally near the even one.
-
-    By way of a float64, unless that lies half-way between two.
-
-    >>> nearest_float32("-0.30103"), nearest_float32("-1e-9"), nearest_float32("-inf")
-    (np.float32(-0.30103), np.float32(-1e-09), np.float32(-inf))
-    """
-    wide = float(text)
-    with np.errstate(over="ignore"):
-        near = np.float32(wide)
-    for other in (np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))):
-        if np.isfinite(near) and np.isfinite(other) and 2 * wide == float(near) + float(other):
-            exact = Fraction(text)
-            if abs(exact - Fraction(float(other))) < abs(exact - Fraction(float(near))):
-                return np.float32(other)
-    return near
-
-
-def _wrong(
-    path: str | os.PathLike[str], line: int, block: bytes, bad: int, order: int, what: int, where: int = 0
-) -> ModelFormatError:
-    """Make the error for a line that is no n-gram of its order."""
-    text = block.split(b"\n")[bad].strip()
-    if what == kernels.UNKNOWN:
-        word = _FIELD.match(block, where)
-        text = word[0] if word else text
-        return _refused(path, line + bad, text, "a word that is not among the 1-grams")
-    words = "a word" if order == 1 else f"{order} words"
-    size = "less" if what == kernels.TOO_FEW else "more"
-    return _refused(
-        path, line + bad, text, f"{size} than log10 of a probability, {words} and perhaps a backoff"
-    )
-
-
-def _refused(path: str | os.PathLike[str], line: int, text: bytes, why: str) -> ModelFormatError:
-    shown = text[:60].decode("utf-8", errors="replace")
-    return ModelFormatError(
-        f"{path}:{line}: found {shown!r}, {why}; the file is damaged, so get or write it again"
-    )
-
-
-def _duplicate(path: str | os.PathLike[str], line: int, what: str) -> ModelFormatError:
+def _duplicate(path: PathLike, line: int, what: str) -> ModelFormatError:
     return ModelFormatError(
         f"{path}:{line}: the {what} of this line stands in the file before; which one is meant cannot be known, so "
         "remove one of them"

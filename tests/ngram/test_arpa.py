@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lmkit
 from lmkit.ngram.arpa import arpa_pieces
-from lmkit.ngram.arpa_reading import nearest_float32
+from lmkit.ngram.arpa_lines import nearest_float32
 from lmkit.ngram.growing_trie import GrowingTrie
 from lmkit.ngram.kernels import arpa as kernels
 from lmkit.text.vocabulary import EOS
@@ -267,7 +267,7 @@ def test_n_grams_that_no_line_holds_are_left_out() -> None:
         (("<s> a", "<s> a a a"), ":12: found '-0.375 <s> a a a', more than"),
         (("<s> a", "<s> b"), ":12: found 'b', a word that is not among the 1-grams"),
         (("a </s>", "<s> a"), ":13: the 2-gram of this line stands in the file before"),
-        (("-0.5 </s>", "-0.5 a"), ":9: the a of this line stands"),
+        (("-0.5 </s>", "-0.5 a"), ":9: the word 'a' of this line stands"),
         (("2=2", "2=3"), ":15: the header says 3 2-grams, but there are 2"),
         (("1=4", "1=3"), "the header says 3 1-grams, but there are 4"),
         (("\n\\end\\", ""), "the file ends where"),

@@ -1,6 +1,6 @@
 """Loops that read the lines of an ARPA file: a number, some words, and perhaps another number.
 
-Plain twins: `arpa_reading.nearest_float32`, and `parse` in tests/ngram/backoff.py.
+Plain twins: `arpa_lines.nearest_float32`, and `parse` in tests/ngram/backoff.py.
 """
 
 from __future__ import annotations
