@@ -21,7 +21,7 @@ from typing import Any
 from lmkit.backends import BACKENDS
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import atomic_folder, check_folder, read_json, write_json, write_text
-from lmkit.foreign import open_foreign
+from lmkit.foreign import is_foreign, open_foreign
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
 from lmkit.text.corpus import Corpus
@@ -121,6 +121,11 @@ def check(path: str | os.PathLike[str] | None = None, *, verify: bool | None = N
         UsageError, ModelFormatError: see `load`.
     """
     folder = default_path() if path is None else Path(path)
+    if is_foreign(folder):
+        raise UsageError(
+            f"{folder}: is a model file of another tool, where a model folder is needed; make one of an ARPA file: "
+            f"lmkit import {folder} -o DIR"
+        )
     check_folder(folder, _REQUIRED, what="model", made_by="lmkit train corpus.txt", verify=verify)
     return folder
 

@@ -12,6 +12,11 @@ from lmkit.text.corpus import Corpus
 _BEGIN_BYTES = 1 << 16
 
 
+def is_foreign(path: Path) -> bool:
+    """Say whether a path is a file that `open_foreign` opens."""
+    return path.is_file() and (is_binary(path) or _is_arpa(path))
+
+
 def open_foreign(path: Path) -> LanguageModel | None:
     """Open a file that is a model of another tool, or give nothing where it is something else.
 

@@ -184,6 +184,8 @@ def test_files_of_other_tools_on_the_command_line(lmkit: Run, files: Path) -> No
     assert ok(lmkit("ppl", "t.txt", "-m", "tiny.arpa")) == expected
     refused(lmkit("ppl", "-m", "tiny.arpa"), 2, "name a file")
     refused(lmkit("ppl", "--test", "-m", "tiny.arpa"), 2, "no test text")
+    for name in ("tiny.arpa", "trie.binary"):
+        refused(lmkit("info", "-m", name), 2, f"{name}: is a model file of another tool", "lmkit import")
     refused(lmkit("import", "trie.binary", "-o", "x"), 4, "binary file of KenLM", "ARPA")
     refused(lmkit("ppl", "t.txt", "-m", "t.txt"), 4, "t.txt: a model is a folder")
     pytest.importorskip("kenlm", reason="needs the extra: kenlm")
@@ -193,4 +195,3 @@ def test_files_of_other_tools_on_the_command_line(lmkit: Run, files: Path) -> No
         assert ok(lmkit("generate", "-m", name, "--seed", "1")) == ok(
             lmkit("generate", "-m", "folder", "--seed", "1")
         )
-    refused(lmkit("info", "-m", "trie.binary"), 4, "a model is a folder")
