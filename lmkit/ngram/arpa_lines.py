@@ -18,6 +18,7 @@ from lmkit.text.vocabulary import UNK
 from lmkit.text.word_index import WordIndex
 
 _NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?|inf(inity)?)", re.IGNORECASE)
+_TINY = 1e-37
 _FIELD = re.compile(rb"[^\t\n\r ]+")
 
 
@@ -176,7 +177,7 @@ def _settle(
 def nearest_float32(text: str) -> np.float32:
     """Give the float32 nearest to a decimal number, of two equally near the even one.
 
-    By way of a float64, unless that lies half-way between two.
+    By way of a float64, unless that lies half-way between two; near zero, where processors may flush, that is enough.
 
     >>> nearest_float32("-0.30103"), nearest_float32("-1e-9"), nearest_float32("-inf")
     (np.float32(-0.30103), np.float32(-1e-09), np.float32(-inf))
@@ -185,7 +186,8 @@ def nearest_float32(text: str) -> np.float32:
     with np.errstate(over="ignore"):
         near = np.float32(wide)
     for other in (np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))):
-        if np.isfinite(near) and np.isfinite(other) and 2 * wide == float(near) + float(other):
+        half_way = 2 * wide == float(near) + float(other)
+        if half_way and np.isfinite(other) and abs(wide) > _TINY:
             exact = Fraction(text)
             if abs(exact - Fraction(float(other))) < abs(exact - Fraction(float(near))):
                 return np.float32(other)

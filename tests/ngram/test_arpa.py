@@ -83,7 +83,7 @@ def test_the_unknown_word_of_the_training_text_is_one(tmp_path: Path) -> None:
 
 
 GRAMS = st.lists(st.sampled_from(["a", "b", "ü", "<unk>"]), min_size=1, max_size=4).map(tuple)
-NUMBERS = st.floats(-9, 0, width=32)
+NUMBERS = st.floats(-9, 0, width=32, allow_subnormal=False)
 
 
 @st.composite
@@ -93,7 +93,7 @@ def models(draw: st.DrawFn) -> Entries:
     grams |= {("<s>", *gram[:3]) for gram in draw(st.sets(GRAMS, max_size=4))}
     grams |= {(*gram[:3], "</s>") for gram in draw(st.sets(GRAMS, max_size=4))}
     grams |= {("<s>",), ("</s>",), ("<unk>",), *((word,) for gram in grams for word in gram)}
-    backoffs = st.floats(-3, 2, width=32)
+    backoffs = st.floats(-3, 2, width=32, allow_subnormal=False)
     return {gram: (draw(NUMBERS), draw(backoffs)) for gram in draw(st.permutations(sorted(grams)))}
 
 
@@ -145,9 +145,9 @@ def test_a_model_that_was_pruned_elsewhere_sums_to_one() -> None:
 
 
 DECIMALS = st.one_of(
-    st.floats(-40, 40, width=32).map(repr),
-    st.floats(-40, 40).map(repr),
-    st.floats(-1e-30, 1e30).map("{:g}".format),
+    st.floats(-40, 40, width=32, allow_subnormal=False).map(repr),
+    st.floats(-40, 40, allow_subnormal=False).map(repr),
+    st.floats(-1e-30, 1e30, allow_subnormal=False).map("{:g}".format),
     st.integers(-(2**24), 2**24).map(lambda n: f"{(n + 0.5) / 2**20:.25f}"),  # half-way between two
     st.integers(-(2**24), 2**24).map(lambda n: f"{(n + 0.5) / 2**20:.25f}1"),
     st.decimals(-99, 99, places=7).map(str),
@@ -163,7 +163,7 @@ def test_numbers_are_the_nearest_float32(text: str) -> None:
     data = np.frombuffer(text.encode() + b"\n", np.uint8)
     quick = kernels.read_decimal(data, 0, len(text))
     assert np.isnan(quick) or quick == found
-    if np.isfinite(found):
+    if abs(exact) > 1e-37 and np.isfinite(found):
         with np.errstate(over="ignore"):
             near = [np.nextafter(found, np.float32(side)) for side in (-np.inf, np.inf)]
         assert all(
@@ -173,7 +173,7 @@ def test_numbers_are_the_nearest_float32(text: str) -> None:
         )
 
 
-@given(number=st.floats(-99, 0, width=32))
+@given(number=st.floats(-99, 0, width=32, allow_subnormal=False))
 def test_what_tools_write_is_read_by_the_compiled_loop(number: float) -> None:
     for text in (f"{number:.7g}", f"{number:.9g}", f"{number:.6f}"):
         data = np.frombuffer(text.encode() + b"\t", np.uint8)
