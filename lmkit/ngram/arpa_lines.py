@@ -18,7 +18,7 @@ from lmkit.text.vocabulary import UNK
 from lmkit.text.word_index import WordIndex
 
 _NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?|inf(inity)?)", re.IGNORECASE)
-_TINY = 1e-37
+_TINY, _HUGE = 1e-37, 1e38  # beyond, float32s have fewer bits, or there are none
 _FIELD = re.compile(rb"[^\t\n\r ]+")
 
 
@@ -187,7 +187,7 @@ def nearest_float32(text: str) -> np.float32:
         near = np.float32(wide)
     for other in (np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))):
         half_way = 2 * wide == float(near) + float(other)
-        if half_way and np.isfinite(other) and abs(wide) > _TINY:
+        if half_way and _TINY < abs(wide) < _HUGE:
             exact = Fraction(text)
             if abs(exact - Fraction(float(other))) < abs(exact - Fraction(float(near))):
                 return np.float32(other)
