@@ -18,6 +18,10 @@ from lmkit.version import __version__
 if TYPE_CHECKING:
     from lmkit.bundle import load as load
     from lmkit.bundle import save as save
+    from lmkit.classification import Classified as Classified
+    from lmkit.classification import classify as classify
+    from lmkit.comparison import Comparison as Comparison
+    from lmkit.comparison import compare as compare
     from lmkit.counting import count as count
     from lmkit.errors import DivergedError as DivergedError
     from lmkit.errors import InputError as InputError
@@ -28,24 +32,34 @@ if TYPE_CHECKING:
     from lmkit.errors import UsageError as UsageError
     from lmkit.evaluation import Evaluation as Evaluation
     from lmkit.evaluation import perplexity as perplexity
+    from lmkit.evaluation import perplexity_by_file as perplexity_by_file
+    from lmkit.filtering import filter_lines as filter_lines
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
+    from lmkit.mixture.adaptation import adapted as adapted
     from lmkit.mixture.cache import Cached as Cached
     from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
     from lmkit.mixture.linear import Mixture as Mixture
     from lmkit.mixture.mix import mix as mix
+    from lmkit.mixture.neural_cache import NeuralCache as NeuralCache
+    from lmkit.mixture.neural_cache import tuned_neural_cache as tuned_neural_cache
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
     from lmkit.ngram.arpa_reading import read_arpa as read_arpa
     from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
+    from lmkit.rnn.dynamic import DynamicModel as DynamicModel
+    from lmkit.rnn.dynamic_tuning import tuned_dynamic as tuned_dynamic
     from lmkit.rnn.model import RnnModel as RnnModel
     from lmkit.scoring import LineScore as LineScore
     from lmkit.scoring import line_scores as line_scores
     from lmkit.scoring import rank as rank
     from lmkit.selection import CrossValidation as CrossValidation
     from lmkit.selection import crossval as crossval
+    from lmkit.surprisal import TokenScore as TokenScore
+    from lmkit.surprisal import token_scores as token_scores
+    from lmkit.surprisal import word_scores as word_scores
     from lmkit.text.corpus import Corpus as Corpus
     from lmkit.text.tokenizer import Tokenizer as Tokenizer
     from lmkit.text.vocabulary import Vocabulary as Vocabulary
@@ -61,31 +75,45 @@ _PLACES = {
     "ResourceError": "errors",
     "UsageError": "errors",
     "Cached": "mixture.cache",
+    "Classified": "classification",
+    "Comparison": "comparison",
     "Corpus": "text.corpus",
     "CrossValidation": "selection",
+    "DynamicModel": "rnn.dynamic",
     "Evaluation": "evaluation",
     "LanguageModel": "model",
     "LineScore": "scoring",
     "Mixture": "mixture.linear",
+    "NeuralCache": "mixture.neural_cache",
     "NgramModel": "ngram.model",
     "RnnModel": "rnn.model",
     "Sample": "generation",
     "State": "model",
     "TextCounts": "ngram.counts",
+    "TokenScore": "surprisal",
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
+    "adapted": "mixture.adaptation",
+    "classify": "classification",
+    "compare": "comparison",
     "count": "counting",
     "crossval": "selection",
+    "filter_lines": "filtering",
     "generate": "generation",
     "line_scores": "scoring",
     "load": "bundle",
     "mix": "mixture.mix",
     "perplexity": "evaluation",
+    "perplexity_by_file": "evaluation",
     "rank": "scoring",
     "read_arpa": "ngram.arpa_reading",
     "save": "bundle",
+    "token_scores": "surprisal",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
+    "tuned_dynamic": "rnn.dynamic_tuning",
+    "tuned_neural_cache": "mixture.neural_cache",
+    "word_scores": "surprisal",
     "write_arpa": "ngram.arpa",
 }
 

@@ -34,7 +34,9 @@ class Backend:
     settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which
     its training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
     state of the training in, and `resume=`, whether to go on from it. `teachable` says that it takes `teacher=`, a
-    model to learn from beside the text. A kind without a training function is made of models that have been trained.
+    model to learn from beside the text. `dynamic_place` names one that lets a model learn while it reads,
+    dynamic(model, tune), fitted to a text, for a kind that can. A kind without a training function is made of models
+    that have been trained.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Backend:
     begin_place: str | None = None
     checkpoints: bool = False
     teachable: bool = False
+    dynamic_place: str | None = None
 
     def check(self, config: Any) -> None:
         """Refuse a config that cannot be.
@@ -119,6 +122,18 @@ class Backend:
         assert self.begin_place is not None
         return _load(self.begin_place)(config, initial=initial, given=given)
 
+    @property
+    def dynamic(self) -> Callable[..., LanguageModel]:
+        """The function that lets a model learn while it reads, imported now.
+
+        Raises:
+            UsageError: a model of this kind cannot.
+        """
+        if self.dynamic_place is None:
+            raise UsageError(f"a model of the backend {self.name} cannot learn while it reads")
+        function: Callable[..., LanguageModel] = _load(self.dynamic_place)
+        return function
+
 
 def _load(place: str) -> Any:
     module, attribute = place.split(":")
@@ -143,10 +158,13 @@ RNN = Backend(
     begin_place="lmkit.rnn.fine_tune:settled",
     checkpoints=True,
     teachable=True,
+    dynamic_place="lmkit.rnn.dynamic_tuning:tuned_dynamic",
 )
 UNIFORM = Backend("uniform", NoOptions, "lmkit.uniform:UniformModel", "lmkit.uniform:train")
 MIXTURE = Backend("mixture", NoOptions, "lmkit.mixture.linear:Mixture")
 CACHE = Backend("cache", NoOptions, "lmkit.mixture.cache:Cached")
+NEURAL_CACHE = Backend("neural_cache", NoOptions, "lmkit.mixture.neural_cache:NeuralCache")
+DYNAMIC = Backend("dynamic", NoOptions, "lmkit.rnn.dynamic:DynamicModel")
 WIDENED = Backend("widened", NoOptions, "lmkit.mixture.widened:Widened")
 
 BACKENDS = Registry(
@@ -154,6 +172,6 @@ BACKENDS = Registry(
     "backend",
     {
         name: f"lmkit.backends:{name.upper()}"
-        for name in ("ngram", "rnn", "uniform", "mixture", "cache", "widened")
+        for name in ("ngram", "rnn", "uniform", "mixture", "widened", "cache", "neural_cache", "dynamic")
     },
 )

@@ -9,19 +9,19 @@ on the same tokens; bits per byte compare across tokenizers, because ``\n`` is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from lmkit.model import LanguageModel, State
+from lmkit.model import Context, LanguageModel
+from lmkit.reading import Block, context_of, scored_blocks
 from lmkit.text.corpus import Corpus, PathLike
-from lmkit.threads import in_order
 
 SCHEMA = 1
 _COUNTS = ("tokens", "oov", "lines", "words", "characters", "bytes")
-_LINES_BYTES = 1 << 17  # of text that one thread measures at a time
+_TOKENS = 2 + _COUNTS.index("tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,7 @@ def perplexity(
     model: LanguageModel,
     text_or_path: str | PathLike | Iterable[PathLike] | Corpus,
     *,
+    context: Context | None = None,
     report: Callable[[int], None] = lambda tokens: None,
 ) -> Evaluation:
     """Measure a model on a text: a path, several paths, or the text itself.
@@ -115,6 +116,8 @@ def perplexity(
     Args:
         model: Any language model.
         text_or_path: See `Corpus.of`.
+        context: How far back a model that reads on looks: to the beginning of the `line`, of the `document` (blank
+            lines separate them), or as far as it can (`stream`, which is meant if it is not given).
         report: Receives the number of tokens after each block.
 
     Raises:
@@ -126,43 +129,77 @@ def perplexity(
     >>> result.tokens, round(result.perplexity), round(result.bits_per_byte, 3)
     (4, 257, 8.006)
     """
-    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
-    sums = np.zeros(2 + len(_COUNTS))  # whole numbers in float64 are exact
-    for of_block in _measured(model, corpus):
-        sums += of_block
-        report(int(sums[2]))
+    return evaluation_of(model, _sums(model, text_or_path, context, report).sum(axis=0), context)
+
+
+def perplexity_by_file(
+    model: LanguageModel,
+    paths: PathLike | Iterable[PathLike] | Corpus,
+    *,
+    context: Context | None = None,
+    report: Callable[[int], None] = lambda tokens: None,
+) -> tuple[dict[str, Evaluation], Evaluation]:
+    """Measure each of several files, and all of them as the one text that `perplexity` takes them for.
+
+    A model that reads on does so from file to file, so that the files are to the whole what its parts are. Files of no
+    bytes are left out. The arguments are those of `perplexity`.
+
+    >>> from pathlib import Path
+    >>> from lmkit.text.byte import ByteTokenizer
+    >>> from lmkit.uniform import UniformModel
+    >>> written = [Path(name).write_text("fox") for name in ("one.txt", "two.txt")]
+    >>> files, whole = perplexity_by_file(UniformModel(tokenizer=ByteTokenizer()), ["one.txt", "two.txt"])
+    >>> {name: found.tokens for name, found in files.items()}, whole.tokens
+    ({'one.txt': 4, 'two.txt': 4}, 8)
+    """
+    corpus = Corpus.of(paths)
+    sums = _sums(model, corpus, context, report)
+    names = [source.name for source in corpus.sources]
+    by_name: dict[str, np.ndarray] = {}
+    for name, of_file in zip(names, sums, strict=True):
+        if of_file[_TOKENS]:
+            by_name[name] = by_name.get(name, 0) + of_file
+    files = {name: evaluation_of(model, of_file, context) for name, of_file in by_name.items()}
+    return files, evaluation_of(model, sums.sum(axis=0), context)
+
+
+def evaluation_of(model: LanguageModel, sums: np.ndarray, context: Context | None) -> Evaluation:
+    """Give what sums over a text, those of `sums_of`, say of a model."""
     logprob, logprob_oov, *counts = sums.tolist()
     return Evaluation(
         logprob=logprob,
         logprob_oov=logprob_oov,
         **dict(zip(_COUNTS, map(int, counts), strict=True)),
         open_vocabulary=model.tokenizer.unk == "none",
-        signature=model.signature(),
+        signature=model.signature(context_of(model, context)),
     )
 
 
-def _measured(model: LanguageModel, corpus: Corpus) -> Iterator[tuple[float, ...]]:
-    """Give the two sums of log p and the counts of each block of lines.
+def _sums(
+    model: LanguageModel,
+    text_or_path: str | PathLike | Iterable[PathLike] | Corpus,
+    context: Context | None,
+    report: Callable[[int], None],
+) -> np.ndarray:
+    """Give the two sums of log p and the counts of each source (N, 8); whole numbers in float64 are exact."""
+    corpus = Corpus.of(text_or_path)
+    sums = np.zeros((len(corpus.sources), 2 + len(_COUNTS)))
+    for block in scored_blocks(model, corpus, context=context):
+        sums[block.source] += sums_of(block)
+        report(int(sums[:, _TOKENS].sum()))
+    return sums
 
-    A model that forgets at line ends scores blocks independently, and so on all cores; small blocks stay in a core's
-    cache, and their memory is used again and again.
-    """
-    from lmkit.text import kernels
 
-    def measure(block: bytes, state: State | None) -> tuple[tuple[float, ...], State]:
-        counted = kernels.count_text(np.frombuffer(block, np.uint8))
-        ids = model.tokenizer.encode_block(block, oov=-1)
-        logprobs, state = model.score_ids(np.maximum(ids, 0), state)
-        logprob, logprob_oov, oov = kernels.tally(ids, logprobs)
-        return (logprob, logprob_oov, len(ids), oov, *counted, len(block)), state
-
-    if model.context == "line":
-        yield from in_order(lambda block: measure(block, None)[0], corpus.blocks(_LINES_BYTES))
-    else:
-        state = None
-        for block in corpus.blocks():
-            of_block, state = measure(block, state)
-            yield of_block
+def sums_of(block: Block) -> tuple[float, ...]:
+    """Give the two sums of log p and the counts of a block; what `evaluation_of` takes."""
+    columns = (block.logprobs, block.logprobs_oov, block.tokens, block.oov)
+    return (
+        *(column.sum() for column in columns),
+        len(block.tokens),
+        block.words,
+        block.characters,
+        len(block.text),
+    )
 
 
 def _exp(value: float) -> float:

@@ -32,7 +32,7 @@ import numpy as np
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.version import __version__
 
-Context = Literal["line", "stream"]
+Context = Literal["line", "document", "stream"]
 _TIMED_TOKENS = 512
 
 
@@ -115,8 +115,15 @@ class LanguageModel(ABC):
         """Give what the signature of a number must say about this kind of model beside the common fields."""
         return {}
 
-    def signature(self) -> str:
+    def evidence(self, ids: np.ndarray, state: Any | None = None) -> tuple[str, np.ndarray] | None:
+        """Give what the probability of each token (T,) rests on, and its name; None where there is nothing to say."""
+        return None
+
+    def signature(self, context: Context | None = None) -> str:
         """Give the line that pins how a number was made: version, model, tokens, unknown words, context.
+
+        Args:
+            context: How far the model looked back; as far as it does by itself if not given.
 
         >>> from lmkit.text.byte import ByteTokenizer
         >>> from lmkit.uniform import UniformModel
@@ -130,7 +137,7 @@ class LanguageModel(ABC):
             "tok": self.tokenizer.kind,
             "vocab": str(len(self.tokenizer.vocab)),
             "unk": self.tokenizer.unk,
-            "context": self.context,
+            "context": context or self.context,
             "eos": "yes",
         }
         return "|".join(f"{name}:{value}" for name, value in pinned.items())
@@ -153,3 +160,17 @@ class LanguageModel(ABC):
         Raises:
             ModelFormatError: they do not fit together.
         """
+
+
+class FeatureModel(LanguageModel):
+    """A model that predicts each token from a vector f(h), its features: log p(w | h) = log softmax(E f(h) + b)."""
+
+    @abstractmethod
+    def features(self, state: Any) -> np.ndarray:
+        """Give the features (B, E) float32 that the next token is predicted from."""
+
+    @abstractmethod
+    def score_features(
+        self, ids: np.ndarray, state: Any | None = None
+    ) -> tuple[np.ndarray, np.ndarray, State]:
+        """Give log p of each token (T,), the features (T, E) that it was predicted from, and the state after them."""

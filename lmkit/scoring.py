@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmkit.errors import UsageError
-from lmkit.model import Context, LanguageModel, State
+from lmkit.model import Context, LanguageModel
+from lmkit.reading import scored_blocks
 from lmkit.text.corpus import NEWLINE, Corpus, PathLike
-from lmkit.text.vocabulary import EOS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ def line_scores(
     Args:
         model: Any language model.
         text_or_path: See `Corpus.of`.
-        context: `line` scores each line as if it were the first of a text; `stream` lets a model that remembers read on
-            from line to line. If not given, as the model is measured.
+        context: `line` scores each line as if it were the first of a text, `document` the first line and each after a
+            blank one; `stream` lets a model that remembers read on. If not given, as the model is measured.
 
     Raises:
         InputError: the text is empty or cannot be read as text.
@@ -66,23 +66,10 @@ def line_scores(
     >>> [(score.text, score.tokens, round(score.logprob, 3)) for score in line_scores(model, "fox\n\n")]
     [('fox', 4, -22.196), ('', 1, -5.549)]
     """
-    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
-    apart = (context or model.context) == "line" and model.context == "stream"
-    state: State | None = None
-    for block in corpus.blocks():
-        ids = model.tokenizer.encode_block(block, oov=-1)
-        known = np.maximum(ids, 0)
-        ends = np.flatnonzero(ids == EOS) + 1
-        starts = np.concatenate([[0], ends[:-1]])
-        if apart:
-            pieces = zip(starts.tolist(), ends.tolist(), strict=True)
-            logprobs = np.concatenate([model.score_ids(known[begin:end])[0] for begin, end in pieces])
-        else:
-            logprobs, state = model.score_ids(known, state)
-        sums = np.add.reduceat(logprobs.astype(np.float64), starts).tolist()
-        unknown = np.add.reduceat((ids < 0).astype(np.int64), starts).tolist()
-        lines = block.removesuffix(NEWLINE).split(NEWLINE)
-        for line, logprob, tokens, oov in zip(lines, sums, (ends - starts).tolist(), unknown, strict=True):
+    for block in scored_blocks(model, Corpus.of(text_or_path), context=context):
+        lines = block.text.removesuffix(NEWLINE).split(NEWLINE)
+        columns = (block.logprobs.tolist(), block.tokens.tolist(), block.oov.tolist())
+        for line, logprob, tokens, oov in zip(lines, *columns, strict=True):
             yield LineScore(text=line.decode(errors="replace"), logprob=logprob, tokens=tokens, oov=oov)
 
 

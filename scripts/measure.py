@@ -163,7 +163,10 @@ def adaptive(data: Path, *, rnn: Path | None) -> None:
     if rnn is not None:
         network = row("network", lambda: lmkit.load(rnn))
         both = row("network + 5-gram", lambda: lmkit.mix([network, ngram], tune=valid))
-        row("network + 5-gram, cache of 4-grams", lambda: lmkit.tuned_cache(both, valid))
+        row("network, continuous cache", lambda: lmkit.tuned_neural_cache(network, valid))
+        row("network, learning", lambda: lmkit.adapted(network, valid, cache=False, dynamic=True))
+        row("network + 5-gram, both caches", lambda: lmkit.adapted(both, valid))
+        row("network + 5-gram, both caches, learning", lambda: lmkit.adapted(both, valid, dynamic=True))
 
 
 def distillation(data: Path, *, budget: str) -> None:

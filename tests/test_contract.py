@@ -69,6 +69,10 @@ PREFIXES = [
 TINY = {"backend": "rnn", "hidden_size": 12, "epochs": 2, "device": "cpu", "threads": 1}
 
 
+def tiny(**options: object) -> LanguageModel:
+    return lmkit.train(STORY, tokenizer="word", holdout=0, **{**TINY, **options})
+
+
 def mixed(*options: dict[str, object]) -> LanguageModel:
     parts = [lmkit.train(STORY, tokenizer="word", holdout=0, **of_part) for of_part in options]
     return lmkit.mix(parts, weights=[0.7, 0.3] if len(parts) == 2 else [0.5, 0.3, 0.2])
@@ -113,6 +117,25 @@ MADE: dict[str, Callable[[], LanguageModel]] = {
     "imported from ARPA": lambda: read_back(backoff.write(story_entries(3))),
     "imported from ARPA, suffixes missing": pruned_elsewhere,
     "cache of characters": lambda: cached(lmkit.train(STORY, order=3, tokenizer="char", holdout=0), 6, 200),
+    "continuous cache": lambda: lmkit.tuned_neural_cache(tiny(), STORY, window=30),
+    "continuous cache of one token": lambda: lmkit.tuned_neural_cache(tiny(), STORY, window=1),
+    "dynamic": lambda: lmkit.tuned_dynamic(tiny(), STORY, segment=5),
+    "dynamic, a step a token": lambda: lmkit.tuned_dynamic(tiny(cell="gru"), STORY, segment=1),
+    "dynamic, adaptive head": lambda: lmkit.tuned_dynamic(tiny(head="adaptive"), STORY, segment=4),
+    "continuous cache of dynamic": lambda: lmkit.tuned_neural_cache(
+        lmkit.tuned_dynamic(tiny(cell="sru"), STORY, segment=3), STORY
+    ),
+    "cache of a mixture of all": lambda: cached(
+        lmkit.mix(
+            [
+                lmkit.tuned_neural_cache(lmkit.tuned_dynamic(tiny(), STORY, segment=5), STORY),
+                lmkit.train(STORY, order=3, tokenizer="word", holdout=0),
+            ],
+            weights=[0.6, 0.4],
+        ),
+        3,
+        50,
+    ),
 }
 _trained: dict[str, LanguageModel] = {}
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import lmkit
 from lmkit.errors import InputError
+from lmkit.model import Context
+from lmkit.normalization import normalization
 from tests.conftest import STORY
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +122,131 @@ def test_a_loaded_model_measures_like_the_one_in_memory(options: dict[str, objec
     lmkit.save(model, "m")
     other = "the <unk> fox saw a zebra\n\n"
     assert lmkit.perplexity(lmkit.load("m"), other) == lmkit.perplexity(model, other)
+
+
+READERS = {
+    "word 3-gram": {"order": 3, "tokenizer": "word"},
+    "character 5-gram": {"order": 5, "tokenizer": "char"},
+    "byte 4-gram": {"order": 4, "tokenizer": "byte"},
+    "word RNN": {"backend": "rnn", "hidden_size": 8, "epochs": 1, "device": "cpu", "tokenizer": "word"},
+    "byte RNN": {"backend": "rnn", "hidden_size": 8, "epochs": 1, "device": "cpu", "tokenizer": "byte"},
+}
+LONG = (STORY + "zebra yak\n\n\nthe füchs\n") * 7
+_readers: dict[str, lmkit.LanguageModel] = {}
+
+
+@pytest.fixture(params=[*READERS, "adapted"])
+def reader(request: pytest.FixtureRequest) -> lmkit.LanguageModel:
+    if request.param not in _readers:
+        options = READERS.get(request.param, READERS["word RNN"])
+        found = lmkit.train(STORY, holdout=0, **options)  # type: ignore[arg-type]
+        adapts = request.param == "adapted"
+        _readers[request.param] = lmkit.adapted(found, STORY, dynamic=True) if adapts else found
+    return _readers[request.param]
+
+
+def test_how_a_text_is_cut_into_files_changes_nothing(reader: lmkit.LanguageModel, tmp_path: Path) -> None:
+    whole = lmkit.perplexity(reader, LONG)
+    lines = LONG.splitlines(keepends=True)
+    names = [tmp_path / f"{part:02}.txt" for part in range(10)]
+    for part, name in enumerate(names):
+        text = "".join(lines[len(lines) * part // 10 : len(lines) * (part + 1) // 10])
+        name.write_text(text.removesuffix("\n") if part == 4 else text)  # a missing line end is supplied
+    by_file, total = lmkit.perplexity_by_file(reader, names)
+    assert total.perplexity == pytest.approx(whole.perplexity, rel=1e-6)
+    assert (total.tokens, total.bytes) == (whole.tokens, whole.bytes)
+    assert list(by_file) == [str(name) for name in names]
+    assert sum(found.logprob for found in by_file.values()) == pytest.approx(total.logprob)
+    assert sum(found.tokens for found in by_file.values()) == total.tokens
+
+
+def test_how_much_is_read_at_once_changes_nothing(
+    reader: lmkit.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = lmkit.perplexity(reader, LONG)
+    monkeypatch.setattr("lmkit.reading._LINES_BYTES", 7)
+    monkeypatch.setattr("lmkit.rnn.model._CHUNK_LOGITS", 1)  # so that every token is larger than a window
+    monkeypatch.setattr("lmkit.mixture.neural_cache._PIECE", 5)
+    monkeypatch.setattr("lmkit.mixture.neural_cache._ROWS", 3)
+    assert lmkit.perplexity(reader, LONG).perplexity == pytest.approx(whole.perplexity, rel=1e-6)
+
+
+def test_how_many_threads_there_are_changes_nothing(
+    reader: lmkit.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    whole, threads = lmkit.perplexity(reader, LONG), torch.get_num_threads()
+    monkeypatch.setattr("lmkit.threads.cores", lambda: 1)
+    torch.set_num_threads(1)
+    try:
+        assert lmkit.perplexity(reader, LONG).perplexity == pytest.approx(whole.perplexity, rel=1e-6)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_batch_of_64_reads_as_one(reader: lmkit.LanguageModel) -> None:
+    ids = np.maximum(reader.tokenizer.encode_lines(["the old zebra", "", "a fox"]), 0)
+    logprobs, _ = reader.score_ids(ids)
+    state = reader.start(64)
+    for t, token in enumerate(ids):
+        after = reader.next_logprobs(state)[:, token]
+        assert after == pytest.approx(np.full(64, logprobs[t]), abs=2e-5)
+        state = reader.step(state, np.full(64, token))
+
+
+@pytest.mark.parametrize("text", ["\n", "the", "zebra yak gnu\nyak\n", "\n\n\n", "x" * 500])
+def test_odd_texts_are_what_their_tokens_are(reader: lmkit.LanguageModel, text: str) -> None:
+    found = lmkit.perplexity(reader, lmkit.Corpus.from_text(text))
+    lines = text.removesuffix("\n").split("\n")
+    scores = reader.score(lines).astype(np.float64)
+    assert (found.tokens, found.lines) == (len(scores), len(lines))
+    assert found.perplexity == pytest.approx(np.exp(-scores.mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize("context", ["line", "document", "stream"])
+def test_how_far_back_a_model_looks(reader: lmkit.LanguageModel, context: Context) -> None:
+    text = "the old fox\nan owl sat\n\nthe hill\n\n\nthe tree\n"
+    found = lmkit.perplexity(reader, text, context=context)
+    pieces = {
+        "line": [[line] for line in text.split("\n")[:-1]],
+        "document": [["the old fox", "an owl sat", ""], ["the hill", ""], [""], ["the tree"]],
+        "stream": [text.split("\n")[:-1]],
+    }[context]
+    assert found.logprob == pytest.approx(
+        sum(reader.score(piece).sum(dtype=np.float64) for piece in pieces), rel=1e-6
+    )
+    said = "line" if reader.context == "line" else context
+    assert f"|context:{said}|" in found.signature
+
+
+def test_models_that_do_not_sum_to_one_are_found_out(reader: lmkit.LanguageModel) -> None:
+    sound = normalization(reader, LONG)
+    assert sound.places == 100
+    assert sound.deviation < 1e-5
+    assert sound.disagreement < 1e-4
+
+    class Boastful(lmkit.NgramModel):
+        def next_logprobs(self, state: Any) -> np.ndarray:
+            return super().next_logprobs(state) + np.float32(0.1)
+
+    honest = lmkit.train(STORY, order=2, tokenizer="word", holdout=0)
+    assert isinstance(honest, lmkit.NgramModel)
+    found = normalization(Boastful(tokenizer=honest.tokenizer, trie=honest.trie), STORY)
+    assert found.deviation == pytest.approx(np.exp(0.1) - 1, rel=1e-3)
+    assert found.disagreement == pytest.approx(0.1, rel=1e-3)
+
+
+def test_files_and_checks_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(STORY * 5)
+    (tmp_path / "other.txt").write_text("the fox\n\nan owl\n")
+    assert lmkit("train", "text.txt", "--holdout", 0, "--order", 3, "-q").returncode == 0
+    run = lmkit("ppl", "text.txt", "other.txt", "--by-file", "--check")
+    rows = [line.split("\t") for line in run.stdout.decode().splitlines()[:3]]
+    assert [row[-1] for row in rows] == ["file", "text.txt", "other.txt"]
+    assert rows[2][:2] == ["7", "1"]
+    assert b"sums to one            within" in run.stdout
+    found = json.loads(lmkit("ppl", "text.txt", "other.txt", "--by-file", "--check", "--json").stdout)
+    assert found["files"]["other.txt"]["tokens"] == 7
+    assert found["files"]["text.txt"]["tokens"] + 7 == found["tokens"]
+    assert found["check"]["places"] == 100

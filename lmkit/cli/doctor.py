@@ -49,13 +49,22 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
     from lmkit.rnn.model import RnnModel
 
     assert isinstance(loaded, RnnModel)
-    found = examination(loaded, Corpus.from_paths(files), init=init)
+    found, calibration = examination(loaded, Corpus.from_paths(files), init=init)
     findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
     if as_json:
-        facts = {**asdict(found), "memory": found.memory, "findings": findings, "schema": 1}
+        facts = {
+            **asdict(found),
+            **asdict(calibration),
+            "memory": found.memory,
+            "findings": findings,
+            "schema": 1,
+        }
         click.echo(json.dumps(finite(facts), allow_nan=False))
         return
     click.echo(_tables(found))
+    click.echo(
+        f"the likeliest word has {calibration.confidence:.1%} on average, and is right in {calibration.accuracy:.1%}"
+    )
     for line in findings or ["nothing is wrong"]:
         click.echo(line)
 

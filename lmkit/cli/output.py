@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import atomic_file
@@ -30,16 +31,24 @@ def check_file(name: str, *, force: bool) -> None:
         raise ResourceError(f"{path.parent}: there is no such folder; make it first (mkdir -p)")
 
 
-def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
-    """Write pieces as they come, compressed if the name ends in `.gz`.
+@contextmanager
+def opened(name: str) -> Iterator[IO[bytes]]:
+    """Open a file to write: it appears when all is written, compressed if its name ends in `.gz`; `-` is stdout.
 
     Raises:
         ResourceError: the file cannot be written.
     """
     if name == "-":
-        sys.stdout.buffer.writelines(pieces)
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     with atomic_file(Path(name)) as file:
+        yield file
+
+
+def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
+    """Write pieces as they come; see `opened`."""
+    with opened(name) as file:
         file.writelines(pieces)
 
 
@@ -56,13 +65,26 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def scored_line(score: LineScore, *, as_json: bool) -> str:
-    """Write the score of a line: as JSON, or its numbers and its text with tabs between."""
-    facts = {
+def facts_of_line(score: LineScore) -> dict[str, Any]:
+    """Give what there is to say of a line, in the order of the columns."""
+    return {
         "logprob": round(score.logprob, 6),
         "tokens": score.tokens,
         "oov": score.oov,
         "perplexity": round(score.perplexity, 4),
         "text": score.text,
     }
-    return json.dumps(finite(facts), ensure_ascii=False) if as_json else "\t".join(map(str, facts.values()))
+
+
+def row_of(facts: Mapping[str, Any], *, as_json: bool) -> str:
+    """Write a row: as JSON, or its values with tabs between; white space in a text that would break it is escaped.
+
+    >>> row_of({"bits": 1.5, "text": "a\tb"}, as_json=False).split("\t")
+    ['1.5', 'a\\tb']
+    """
+    if as_json:
+        return json.dumps({**finite(dict(facts)), "schema": 1}, ensure_ascii=False)
+    return "\t".join(
+        str(value).replace("\t", "\\t").replace("\r", "\\r") if isinstance(value, str) else str(value)
+        for value in facts.values()
+    )

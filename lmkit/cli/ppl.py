@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,7 @@ from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from lmkit.evaluation import Evaluation
-    from lmkit.model import LanguageModel
+    from lmkit.model import Context, LanguageModel
 
 EPILOG = """
 \b
@@ -23,6 +24,7 @@ Examples:
   cat other.txt | lmkit ppl - --json
   lmkit ppl --test                 its own test text, which it counts the uses of
   lmkit ppl test.txt --cache       with a memory of what the text said before
+  lmkit ppl one.txt two.txt --by-file --context document
 """
 
 
@@ -33,14 +35,26 @@ Examples:
 @click.option(
     "--cache", is_flag=True, help="Let the model remember the text that it reads: an adaptive number."
 )
-@click.option("--tune", multiple=True, metavar="FILE", help="Text to fit the cache to  [its validation text]")
+@click.option("--dynamic", is_flag=True, help="Let what is recurrent learn from it: adaptive, too.")
+@click.option("--tune", multiple=True, metavar="FILE", help="Text to fit these two to  [its validation text]")
+@click.option(
+    "--context",
+    type=click.Choice(["line", "document", "stream"]),
+    help="Where a model that reads on begins anew: at each line, after each blank line, nowhere  [nowhere]",
+)
+@click.option("--by-file", is_flag=True, help="A row for each file, too.")
+@click.option("--check", is_flag=True, help="See whether its distributions sum to one, in a hundred places.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every number.")
 def command(
     files: tuple[str, ...],
     model: str | None,
     sealed: bool,
     cache: bool,
+    dynamic: bool,
     tune: tuple[str, ...],
+    context: Context | None,
+    by_file: bool,
+    check: bool,
     as_json: bool,
 ) -> None:
     """Measure the perplexity of a model on text.
@@ -49,28 +63,46 @@ def command(
 
     A test text is meant to be used once, when all choices are made: --test writes each use of it into the model folder.
 
-    With --cache the model is mixed with what the text has said so far, as suits the text of --tune best. Such a number
-    is adaptive: it does not compare with those of models that learn nothing from the text they are measured on.
+    With --cache the model is mixed with what the text has said so far: n-grams, and what followed when a recurrent
+    network was in such a state as now. With --dynamic such a network goes on learning, from what it has been measured
+    on already. Both are fitted to the text of --tune. Such numbers are adaptive: they do not compare with those of
+    models that learn nothing from the text they are measured on.
     """
     from lmkit.bundle import default_path, load
-    from lmkit.evaluation import perplexity
+    from lmkit.evaluation import perplexity_by_file
+    from lmkit.normalization import normalization
     from lmkit.progress import Progress
+    from lmkit.text.corpus import Corpus
 
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
-    if cache:
-        loaded = _cached(loaded, folder, tune)
+    if cache or dynamic:
+        loaded = _adapted(loaded, folder, tune, cache=cache, dynamic=dynamic)
     elif tune:
-        raise UsageError("--tune fits what adapts to the text; say what: --cache")
+        raise UsageError("--tune fits what adapts to the text; say what: --cache, --dynamic")
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
-        result = perplexity(loaded, chosen, report=lambda tokens: progress.advance(tokens - progress.amount))
+        by_name, result = perplexity_by_file(
+            loaded,
+            Corpus.from_paths(chosen),
+            context=context,
+            report=lambda tokens: progress.advance(tokens - progress.amount),
+        )
     uses = _noted(folder, result) if sealed else 0
+    checked = normalization(loaded, Corpus.from_paths(chosen)) if check else None
     if as_json:
-        click.echo(json.dumps(result.as_dict() | ({"test_uses": uses} if sealed else {})))
+        more: dict[str, Any] = {"test_uses": uses} if sealed else {}
+        more |= {"files": {name: found.as_dict() for name, found in by_name.items()}} if by_file else {}
+        more |= {"check": asdict(checked)} if checked else {}
+        click.echo(json.dumps(result.as_dict() | more))
         return
-    adaptive = " (adaptive: the model learns from this text as it reads)" if cache else ""
+    if by_file:
+        click.echo("\t".join(("tokens", "oov", "perplexity", "bits_per_byte", "file")))
+        for name, found in by_name.items():
+            bits = "undefined" if found.bits_per_byte is None else f"{found.bits_per_byte:.4f}"
+            click.echo("\t".join((f"{found.tokens}", f"{found.oov}", f"{found.perplexity:.4f}", bits, name)))
+    adaptive = " (adaptive: the model learns from this text as it reads)" if cache or dynamic else ""
     click.echo(f"perplexity             {result.perplexity:.4f}{adaptive}")
     click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
     click.echo(
@@ -87,6 +119,11 @@ def command(
     )
     click.echo(f"measured on            {', '.join(chosen)}")
     click.echo(f"signature              {result.signature}")
+    if checked:
+        click.echo(
+            f"sums to one            within {checked.deviation:.1e} in {checked.places} places; "
+            f"scores agree within {checked.disagreement:.1e} nats"
+        )
     if sealed:
         seen = "by --test for the first time" if uses == 1 else f"{uses} times by --test; is it still unseen?"
         click.echo(f"test text used         {seen}")
@@ -97,17 +134,24 @@ def command(
         )
 
 
-def _cached(model: LanguageModel, folder: Path, tune: tuple[str, ...]) -> LanguageModel:
-    """Put a cache on a model, fitted to a text that is named, or to its validation text."""
+def _adapted(
+    model: LanguageModel, folder: Path, tune: tuple[str, ...], *, cache: bool, dynamic: bool
+) -> LanguageModel:
+    """Let a model take up what it reads, fitted to a text that is named, or to its validation text."""
     from lmkit.bundle import measurable_texts
-    from lmkit.mixture.cache_tuning import tuned_cache
+    from lmkit.mixture.adaptation import adapted
+    from lmkit.text.corpus import Corpus
 
     text = list(tune) or measurable_texts(folder).get("valid")
     if text is None:
         raise UsageError(
             f"{folder}: has no validation text to fit the cache to; name one that it has not learnt from: --tune FILE"
         )
-    return tuned_cache(model, text)
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    return adapted(model, Corpus.from_paths(text), cache=cache, dynamic=dynamic, report=say)
 
 
 def _test(folder: Path, files: tuple[str, ...]) -> list[str]:

@@ -25,7 +25,7 @@ def command(lines: tuple[str, ...], model: str | None, per_token: bool, as_json:
     perplexity, the line itself, with tabs between. Each is scored as if it were the first of a text.
     """
     from lmkit.bundle import load
-    from lmkit.cli.output import scored_line
+    from lmkit.cli.output import facts_of_line, row_of
     from lmkit.scoring import rank
     from lmkit.text.corpus import Corpus
 
@@ -33,4 +33,4 @@ def command(lines: tuple[str, ...], model: str | None, per_token: bool, as_json:
         text = b"".join(Corpus.from_paths("-").blocks()).decode()
         lines = tuple(text.removesuffix("\n").split("\n"))
     for score in rank(load(model), lines, per_token=per_token):
-        click.echo(scored_line(score, as_json=as_json))
+        click.echo(row_of(facts_of_line(score), as_json=as_json))

@@ -10,6 +10,7 @@ from lmkit.errors import UsageError
 from lmkit.mixture.cache import WINDOW, Cached, decay, mix_shares, recalled_shares
 from lmkit.mixture.em import best_weights
 from lmkit.model import LanguageModel
+from lmkit.search import climb
 from lmkit.text.corpus import Corpus, PathLike
 
 ORDER = 4  # of the longest n-gram that is remembered
@@ -51,7 +52,13 @@ def tuned_cache(
             f"a cache has an order of 1 to 16 and a window of at least 1, not {order} and {window}"
         )
     ids = model.tokenizer.encode_corpus(model.tokenizer.reads(Corpus.of(tune), model.tokenizer.specials))
-    logprobs, _ = model.score_ids(ids)
+    return fitted_cache(model, ids, model.score_ids(ids)[0], order=order, window=window)
+
+
+def fitted_cache(
+    model: LanguageModel, ids: np.ndarray, logprobs: np.ndarray, *, order: int = ORDER, window: int = WINDOW
+) -> Cached:
+    """Put a cache on a model that gives the tokens (T,) of a text these log-probabilities (T,)."""
     vocab_size = len(model.tokenizer.vocab)
 
     def fitted(half_lives: list[float], tokens: int) -> tuple[float, np.ndarray]:
@@ -63,16 +70,15 @@ def tuned_cache(
         return float(mixed.sum(dtype=np.float64)), weights
 
     best = [_FIRST, *[_FIRST_OF_MATCHES] * (order - 1)]
-    likeliest, _ = fitted(best, _SEARCHED)
     for _ in range(_ROUNDS):
         for m in range(order):
-            for factor in (0.5, 2.0):  # as far as it helps, first the one way and then the other
-                while _LEAST <= best[m] * factor <= _MOST:
-                    tried = [*best[:m], best[m] * factor, *best[m + 1 :]]
-                    found, _ = fitted(tried, _SEARCHED)
-                    if found <= likeliest:
-                        break
-                    likeliest, best = found, tried
+            best[m], _ = climb(
+                lambda tokens, m=m: fitted([*best[:m], tokens, *best[m + 1 :]], _SEARCHED)[0],  # type: ignore[misc]
+                best[m],
+                factor=2.0,
+                least=_LEAST,
+                most=_MOST,
+            )
     return Cached(model=model, half_lives=best, weights=fitted(best, len(ids))[1], window=window)
 
 

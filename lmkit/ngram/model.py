@@ -93,6 +93,11 @@ class NgramModel(LanguageModel):
         )
         return out, NgramState(states[-1][None])
 
+    def evidence(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[str, np.ndarray]:
+        """Give the order (T,) of the longest n-gram that the model has and that ends in each token."""
+        nodes = (self.start() if state is None else state).nodes[0]
+        return "order", self.trie.orders_used(nodes, self._checked(ids, len(ids)))
+
     def _checked(self, ids: np.ndarray, count: int) -> np.ndarray:
         """Give ids as int32 if they are tokens of this model: the compiled loops look at no bounds."""
         ids = np.asarray(ids)

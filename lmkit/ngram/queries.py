@@ -49,6 +49,13 @@ class Queries(ABC):
         kernel = lookup.score_stream if len(tokens) < _SHORT else bulk.score_bulk
         kernel(*self.columns, nodes, tokens, out)
 
+    def orders_used(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Give the order (T,) int8 of the n-gram that is found for each token after the state `nodes` (order - 1,)."""
+        word, _, _, first = self.columns
+        out = np.empty(len(tokens), np.int8)
+        lookup.orders_used(word, first, nodes.copy(), tokens, out)
+        return out
+
     def advance(self, nodes: np.ndarray, tokens: np.ndarray) -> None:
         """Move each state (B, order - 1) behind one more token (B,)."""
         word, _, _, first = self.columns

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmkit.errors import UsageError, did_you_mean
+from lmkit.nn.softmax import log_softmax
 
 # enough rows for each reading of the table to be worth it
 _SCORES_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 27}
@@ -113,7 +114,7 @@ class FullHead(Head):
 
     def logprobs(self, features: Tensor) -> Tensor:
         """Give log p of every word (..., V), in nats, after features (..., E)."""
-        return torch.log_softmax(self.logits(features), dim=-1)
+        return log_softmax(self.logits(features))
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Give the surprisal (N,) of targets (N,) after features (N, E), in nats."""
@@ -181,7 +182,7 @@ class AdaptiveHead(Head):
             return (
                 scores - scores.detach() if self.never != low else scores
             )  # one word has it all, or there is none
-        return torch.log_softmax(scores, dim=-1)
+        return log_softmax(scores)
 
     def logprobs(self, features: Tensor) -> Tensor:
         """Give log p of every word (..., V), in nats, after features (..., E)."""

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from lmkit.errors import UsageError
 from lmkit.nn.heads import FullHead
+from lmkit.nn.softmax import log_softmax
 
 _SCORES_AT_ONCE = 1 << 20  # a few rows at a time stay in the cache
 
@@ -105,7 +106,7 @@ class SampledSoftmax:
             scores = functional.linear(features[rows], table).to(bias.dtype) + bias
             scores = torch.cat([scores, own[rows, None]], dim=-1)  # (n, C + 1)
             named = column[targets[rows]][:, None]
-            logprobs = torch.log_softmax(scores, dim=-1)
+            logprobs = log_softmax(scores)
             told_apart = -logprobs.gather(-1, named)[:, 0]
             loss += _full_loss(told_apart, log_inclusion[targets[rows]], named[:, 0] == count).sum()
             gradient = logprobs.exp_().scatter_add_(-1, named, -torch.ones_like(own[rows, None]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from lmkit.errors import InputError
 from lmkit.nn.diagnostics import Examination, examine
 from lmkit.nn.regularization import Regularization
+from lmkit.nn.softmax import confidence
 from lmkit.rnn.batches import streams
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.train import unigram
@@ -18,7 +20,20 @@ from lmkit.text.corpus import Corpus
 _STREAMS, _STEPS = 16, 70
 
 
-def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> Examination:
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a model knows how sure it can be.
+
+    Attributes:
+        confidence: mean probability of the word predicted, the likeliest one.
+        accuracy: how often that word came.
+    """
+
+    confidence: float
+    accuracy: float
+
+
+def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> tuple[Examination, Calibration]:
     """Read the first steps of 16 streams of the beginning of a text, and follow the loss back, by the full softmax.
 
     Args:
@@ -46,12 +61,17 @@ def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> Ex
     )
     network.regularize(Regularization())
 
-    def loss() -> Tensor:
-        features, _ = network(columns[:-1], network.initial_state(columns.shape[1]))
-        return network.output.loss(features.flatten(0, 1), columns[1:].flatten()).mean()
+    def features() -> Tensor:
+        read, _ = network(columns[:-1], network.initial_state(columns.shape[1]))
+        return read.flatten(0, 1)
 
+    targets = columns[1:].flatten()
     network.train()  # a GPU's kernels follow nothing back otherwise
     try:
-        return examine(network, loss)
+        found = examine(network, lambda: network.output.loss(features(), targets).mean())
     finally:
         network.eval()
+    with torch.no_grad():
+        predicted, sure = confidence(network.output.logprobs(features()))
+    right = (predicted == targets).float()
+    return found, Calibration(confidence=float(sure.mean()), accuracy=float(right.mean()))

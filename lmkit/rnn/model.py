@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.model import LanguageModel
+from lmkit.model import FeatureModel
 from lmkit.nn.devices import choose, prepare
 from lmkit.nn.recurrence import State as LayerState
 from lmkit.nn.saving import load_arrays, state_arrays
@@ -49,7 +49,7 @@ class RnnState:
         return [self.features, *(part for layer in self.layers for part in layer)]
 
 
-class RnnModel(LanguageModel):
+class RnnModel(FeatureModel):
     """A trained network with its tokenizer. It reads on across line ends: `</s>` is a token like any other."""
 
     backend = "rnn"
@@ -87,10 +87,40 @@ class RnnModel(LanguageModel):
         with torch.no_grad():
             return np.asarray(self.network.output.logprobs(state.features).cpu().numpy())
 
+    def features(self, state: RnnState) -> np.ndarray:
+        """Give the features (B, E) that the next token is predicted from."""
+        return np.asarray(state.features.cpu().numpy())
+
     def score_ids(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[np.ndarray, RnnState]:
         """Give log p of each token (T,), and the state after them: the layers read long pieces at once."""
         state = self.start() if state is None else state
-        out = np.empty(len(ids), np.float32)
+        out = [np.empty(0, np.float32)]
+        for logprobs, _, after in self._scored(ids, state):
+            out.append(logprobs)
+            state = after
+        return np.concatenate(out), state
+
+    def score_features(
+        self, ids: np.ndarray, state: RnnState | None = None
+    ) -> tuple[np.ndarray, np.ndarray, RnnState]:
+        """Give log p of each token (T,), the features (T, E) that it was predicted from, and the state after them."""
+        state = self.start() if state is None else state
+        out, vectors = [np.empty(0, np.float32)], [np.empty((0, state.features.shape[1]), np.float32)]
+        for logprobs, features, after in self._scored(ids, state):
+            out.append(logprobs)
+            vectors.append(features.cpu().numpy())
+            state = after
+        return np.concatenate(out), np.concatenate(vectors), state
+
+    def evidence(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[str, np.ndarray]:
+        """Give the Euclidean norm (T,) of the features that each token is predicted from: unsure ones are short."""
+        state = self.start() if state is None else state
+        features, _ = self._read(np.asarray(ids, np.int64)[:, None], state.layers)
+        before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
+        return "norm", before.norm(dim=1).cpu().numpy()
+
+    def _scored(self, ids: np.ndarray, state: RnnState) -> Iterator[tuple[np.ndarray, Tensor, RnnState]]:
+        """Give log p, features before each token and the state after them, a piece at a time."""
         step = max(1, _CHUNK_LOGITS // len(self.tokenizer.vocab))
         for begin in range(0, len(ids), step):
             piece = np.asarray(ids[begin : begin + step], np.int64)
@@ -98,9 +128,8 @@ class RnnModel(LanguageModel):
             with torch.no_grad():
                 before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
             targets = torch.as_tensor(piece, device=self.device)
-            out[begin : begin + step] = -self.network.output.surprisals(before, targets).cpu().numpy()
             state = RnnState(features[-1], layers)
-        return out, state
+            yield -self.network.output.surprisals(before, targets).cpu().numpy(), before, state
 
     def _read(
         self, tokens: np.ndarray, layers: tuple[LayerState, ...]

@@ -46,6 +46,11 @@ class ByteTokenizer(Tokenizer):
         """Give the ids of one line's UTF-8 bytes."""
         return self.encode_block(text.removesuffix("\n").encode("utf-8", errors="surrogateescape"))
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Give for each byte the character that it is of."""
+        sizes = (len(character.encode("utf-8", errors="surrogateescape")) for character in text)
+        return [(place, place + 1) for place, size in enumerate(sizes) for _ in range(size)]
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Join bytes; where they are not UTF-8, U+FFFD stands for them."""
         return b"".join(

@@ -75,6 +75,10 @@ class CharTokenizer(Tokenizer):
         """Give the ids of one line's characters."""
         return self._table[_points(text.removesuffix("\n"))]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Give each character's place."""
+        return [(place, place + 1) for place in range(len(text))]
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Join characters; an unknown one shows as U+FFFD."""
         return "".join("\n" if i == EOS else "\ufffd" if i == UNK else self.vocab[int(i)] for i in ids)

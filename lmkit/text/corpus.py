@@ -99,15 +99,19 @@ class Corpus:
         Raises:
             InputError: the text is empty, or is not text.
         """
+        return (block for _, block in self.numbered_blocks(size))
+
+    def numbered_blocks(self, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
+        """Give each block with the number of the source that it is of; see `blocks`."""
         empty = True
-        for source in self.sources:
+        for number, source in enumerate(self.sources):
             for line, block in _whole_lines(source, size, raw=self.raw):
                 empty = False
                 if not self.raw:
                     _check_text(source.name, block, line)
                 if self.refuse_specials:
                     _check_specials(source.name, block, line)
-                yield block
+                yield number, block
         if empty:
             names = ", ".join(source.name for source in self.sources)
             raise InputError(f"{names}: empty (0 bytes); there is nothing to read")

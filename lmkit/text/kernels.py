@@ -168,13 +168,29 @@ def count_text(data):
 
 
 @compiled
-def tally(ids, logprobs):
-    """Give the sum of log p (T,), that of the unknown tokens, whose id is below 0, and how many these are."""
-    total = unknown = 0.0
-    count = 0
+def tally_lines(ids, logprobs, sums, sums_oov, tokens, oov):
+    """Add up each line (L,) of whole lines (T,): log p, that of the unknown tokens, whose id is below 0, and counts."""
+    sums[:], sums_oov[:], tokens[:], oov[:] = 0.0, 0.0, 0, 0
+    line = 0
     for t in range(len(ids)):
-        total += logprobs[t]
+        sums[line] += logprobs[t]
+        tokens[line] += 1
         if ids[t] < 0:
-            unknown += logprobs[t]
-            count += 1
-    return total, unknown, count
+            sums_oov[line] += logprobs[t]
+            oov[line] += 1
+        line += ids[t] == 2
+
+
+@compiled
+def part_lines(data, chosen, kept, others):
+    """Write each line of a text (n,) into `kept` where `chosen` (L,) is true, else into `others`; give both sizes."""
+    line = in_kept = in_others = 0
+    for byte in data:
+        if chosen[line]:
+            kept[in_kept] = byte
+            in_kept += 1
+        else:
+            others[in_others] = byte
+            in_others += 1
+        line += byte == 10
+    return in_kept, in_others

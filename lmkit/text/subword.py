@@ -71,6 +71,10 @@ class BpeTokenizer(Tokenizer):
         """Give the ids of one line."""
         return np.array(self.model.encode(text.removesuffix("\n"), add_special_tokens=False).ids, np.int32)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Give for each subword the characters that it has bytes of."""
+        return list(self.model.encode(text, add_special_tokens=False).offsets)
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Join subwords; where the bytes are not UTF-8, U+FFFD stands for them."""
         lines: list[list[int]] = [[]]

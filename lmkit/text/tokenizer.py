@@ -104,6 +104,10 @@ class Tokenizer(ABC):
         """Give the ids (T,) int32 of one line; what is unknown becomes 0. No line end is added."""
 
     @abstractmethod
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Give for each token of one line which characters it is: the first, and the one behind the last."""
+
+    @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         r"""Give the text of ids; a line end (2) becomes ``\n``."""
 

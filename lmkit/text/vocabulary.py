@@ -19,6 +19,7 @@ from lmkit.files import write_text
 UNK, BOS, EOS = 0, 1, 2
 SPECIALS = ("<unk>", "<s>", "</s>")
 SEPARATORS = re.compile("[\0\t\n\r ]+")
+WORDS = re.compile("[^\0\t\n\r ]+")
 
 
 class Vocabulary:

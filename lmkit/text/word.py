@@ -18,6 +18,7 @@ from lmkit.text.vocabulary import (
     EOS,
     SEPARATORS,
     UNK,
+    WORDS,
     Vocabulary,
     most_frequent,
     read_word_list,
@@ -111,6 +112,11 @@ class WordTokenizer(Tokenizer):
                 raise special_error(words[int(special.argmax())], "the text given")
             found = found[~special] if self.specials == "skip" else np.where(special, np.int32(UNK), found)
         return found
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Give where each word of a line stands."""
+        dropped = ("<s>", "</s>") if self.specials == "skip" else ()
+        return [found.span() for found in WORDS.finditer(text) if found[0] not in dropped]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Join words by spaces."""

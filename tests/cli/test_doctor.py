@@ -22,6 +22,9 @@ def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     facts = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json")))
     assert {"loss", "gradients", "signals", "radii", "reach", "memory", "findings", "schema"} <= facts.keys()
     assert facts["findings"] == []
+    assert 0 < facts["confidence"] < 1
+    assert 0 <= facts["accuracy"] <= 1
+    assert "is right in" in shown
     fresh = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json", "--init", "orthogonal")))
     assert fresh["loss"] != facts["loss"]
     assert all(0.9 < radius < 1.1 for radius in fresh["radii"].values())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmkit.errors import UsageError
-from lmkit.nn.softmax import log_softmax, softmax
+from lmkit.nn.softmax import confidence, log_softmax, softmax
 
 
 def test_equals_the_definition():
@@ -69,3 +69,11 @@ def test_gradient_equals_finite_differences(temperature, central_difference):
         measured = central_difference(scalar, logits.detach())
         torch.testing.assert_close(logits.grad, measured, rtol=1e-6, atol=1e-8)
         assert torch.autograd.gradcheck(scalar, (logits,))
+
+
+def test_confidence_is_the_probability_of_the_predicted_class():
+    logits = torch.randn(4, 3, 7, dtype=torch.float64)
+    predicted, sure = confidence(logits)
+    p = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    assert torch.equal(predicted, p.argmax(-1))
+    torch.testing.assert_close(sure, p.max(-1).values)

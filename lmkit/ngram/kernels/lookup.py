@@ -96,6 +96,18 @@ def score_stream(word, log10_prob, log10_backoff, first, nodes, tokens, out):
 
 
 @compiled
+def orders_used(word, first, nodes, tokens, out):
+    """Give the order of the n-gram that is found for each token (T,), from the state `nodes` on, which it moves."""
+    for t in range(len(tokens)):
+        out[t] = 1
+        for k in range(len(nodes)):
+            if nodes[k] < 0 or find_child(word, first, nodes[k], tokens[t]) < 0:
+                break
+            out[t] = k + 2
+        advance(word, first, nodes, tokens[t])
+
+
+@compiled
 def distribution(word, log10_prob, log10_backoff, first, nodes, out):
     """Give the natural log-probability of every token (B, V) after each state (B, order - 1)."""
     for b in range(len(nodes)):

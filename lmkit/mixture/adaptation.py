@@ -1,0 +1,119 @@
+"""Let a model take up the text that it reads: a memory of it in every place that has use for one, and learning from it.
+
+What comes out is a model, whose perplexities are to be called adaptive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from lmkit.backends import BACKENDS
+from lmkit.errors import UsageError
+from lmkit.mixture.cache import Cached, mix_shares, recalled_shares
+from lmkit.mixture.cache_tuning import fitted_cache
+from lmkit.mixture.em import best_weights
+from lmkit.mixture.linear import Mixture
+from lmkit.mixture.neural_cache import tuned_neural_cache
+from lmkit.mixture.widened import Widened
+from lmkit.model import FeatureModel, LanguageModel
+from lmkit.text.corpus import Corpus, PathLike
+
+_TOKENS = 1 << 15  # of the text that weights are fitted on, where a recurrent model reads it
+
+
+def adapted(
+    model: LanguageModel,
+    tune: str | PathLike | Iterable[PathLike] | Corpus,
+    *,
+    cache: bool = True,
+    dynamic: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> LanguageModel:
+    """Give a model that takes up what it reads, fitted to a text.
+
+    Args:
+        model: Any language model; of a mixture, what is recurrent in it is adapted, and the weights are found anew.
+        tune: A text that it has not learnt from, such as those that it is to read; lines in their natural order.
+        cache: Whether it remembers the text: a continuous cache for what is recurrent, one of n-grams for the whole.
+        dynamic: Whether what is recurrent in it learns from the text.
+        report: Receives lines for the user: what each step makes of the text.
+
+    Raises:
+        UsageError: there is nothing to do, or nothing that could learn.
+        InputError: the text is empty or cannot be read as text.
+
+    >>> import lmkit
+    >>> model = lmkit.train("the fox ran .\\nthe owl sat .\\n" * 9, order=2, holdout=0)
+    >>> cached = adapted(model, "a fox sat .\\na fox ran .\\n" * 5)
+    >>> text = "an owl sat .\\nan owl ran .\\n" * 5
+    >>> lmkit.perplexity(cached, text).perplexity < lmkit.perplexity(model, text).perplexity
+    True
+    """
+    if not (cache or dynamic):
+        raise UsageError("there is nothing to adapt by; let the model have a cache, or be dynamic")
+    recurrent = _recurrent(model)
+    if dynamic and not recurrent:
+        raise UsageError(
+            f"dynamic evaluation is for recurrent models; there is none in a model of kind {model.backend}"
+        )
+    corpus = Corpus.of(tune)
+    ids = model.tokenizer.encode_corpus(model.tokenizer.reads(corpus, model.tokenizer.specials))
+    ids = ids[:_TOKENS] if recurrent else ids
+    logprobs = model.score_ids(ids)[0]
+
+    def say(name: str) -> None:
+        report(f"{name:18} perplexity {float(np.exp(-logprobs.mean(dtype=np.float64))):.2f}")
+
+    report(f"fitted to the first {len(ids):,} tokens")
+    say("as it is")
+    if recurrent:
+        model = _changed(model, lambda part: _taking_up(part, corpus, cache=cache, dynamic=dynamic))
+        if isinstance(model, Mixture):
+            parts, _ = model.score_parts(ids)
+            model = Mixture(models=model.models, weights=best_weights(parts))
+            logprobs = model.average(parts)
+        else:
+            logprobs, _ = model.score_ids(ids)
+        say(" and ".join([*["learning"] * dynamic, *["continuous cache"] * cache]))
+    if cache:
+        model = fitted_cache(model, ids, logprobs)
+        shares = recalled_shares(ids, 0, powers=model.powers, vocab_size=len(model.tokenizer.vocab))
+        logprobs = mix_shares(logprobs, *shares, model.weights)
+        say("cache of n-grams")
+    return model
+
+
+def _taking_up(model: LanguageModel, corpus: Corpus, *, cache: bool, dynamic: bool) -> LanguageModel:
+    if dynamic:
+        model = BACKENDS[model.backend].dynamic(model, corpus)
+    return tuned_neural_cache(model, corpus) if cache else model
+
+
+def _recurrent(model: LanguageModel) -> bool:
+    """Whether a model is recurrent, or has a part that is."""
+    found: list[LanguageModel] = []
+    _changed(model, lambda part: found.append(part) or part)  # type: ignore[func-returns-value]
+    return bool(found)
+
+
+def _changed(model: LanguageModel, change: Callable[[LanguageModel], LanguageModel]) -> LanguageModel:
+    """Give a model in which every recurrent part is what `change` makes of it."""
+    match model:
+        case FeatureModel():
+            return change(model)
+        case Mixture():
+            return Mixture(models=[_changed(part, change) for part in model.models], weights=model.weights)
+        case Widened():
+            return Widened(
+                tokenizer=model.tokenizer, model=_changed(model.model, change), tokens=model.tokens
+            )
+        case Cached():
+            return Cached(
+                model=_changed(model.model, change),
+                half_lives=model.half_lives,
+                weights=model.weights,
+                window=model.window,
+            )
+    return model

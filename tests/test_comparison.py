@@ -1,0 +1,140 @@
+"""Comparing models: the unit, the bootstrap, and what is said of lines; and telling classes apart by their models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lmkit
+from lmkit.bootstrap import paired_bootstrap
+from lmkit.errors import UsageError
+from tests.conftest import STORY
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+OTHER = "the old owl ran over the hill .\nan owl sat in the tree .\n\nthe fox saw the young owl .\n" * 20
+
+
+def model(**options: object) -> lmkit.LanguageModel:
+    return lmkit.train(STORY, holdout=0, **{"tokenizer": "word", **options})  # type: ignore[arg-type]
+
+
+def test_models_of_the_same_tokens_compare_by_the_token() -> None:
+    models = {"uni": model(order=1), "tri": model(order=3), "again": model(order=3)}
+    found = lmkit.compare(models, OTHER)
+    assert (found.unit, found.flattered) == ("token", {})
+    for name, of_model in models.items():
+        assert found.contenders[name].evaluation == lmkit.perplexity(of_model, OTHER)
+    uni, tri = (found.contenders[name].evaluation.bits_per_token for name in ("uni", "tri"))
+    difference = found.contenders["tri"].against_first
+    assert difference is not None
+    assert difference.estimate == pytest.approx(tri - uni)
+    assert difference.low <= difference.estimate <= difference.high < 0
+    assert difference.p_value < 0.01
+    same = (
+        lmkit.compare({"one": models["tri"], "two": models["again"]}, OTHER).contenders["two"].against_first
+    )
+    assert same is not None
+    assert (same.estimate, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+
+
+def test_models_of_other_tokens_compare_by_the_byte_and_it_is_said_who_is_flattered() -> None:
+    models = {"words": model(), "letters": model(tokenizer="char"), "bytes": model(tokenizer="byte", order=4)}
+    found = lmkit.compare(models, OTHER)
+    assert (found.unit, found.flattered) == ("byte", {"words": 20})
+    a, b = (found.contenders[name].evaluation for name in ("words", "bytes"))
+    difference = found.contenders["bytes"].against_first
+    assert difference is not None
+    assert difference.estimate == pytest.approx(
+        b.bits_per_token * b.tokens / b.bytes - a.bits_per_token * a.tokens / a.bytes
+    )
+
+
+def test_lines_that_differ_most_are_named() -> None:
+    models = {"uni": model(order=1), "tri": model(order=3)}
+    text = OTHER + "the the the the\n"
+    found = lmkit.compare(models, text, lines=2)
+    scores = [list(lmkit.line_scores(of_model, text)) for of_model in models.values()]
+    bits = [(a.logprob - b.logprob) / np.log(2) for a, b in zip(*scores, strict=True)]
+    assert found.lines[0].bits == pytest.approx(min(bits))
+    worst = [line for line in found.lines if line.bits > 0]
+    assert worst[0].text == "the the the the"
+    assert worst[0].number == len(bits)
+    assert len({(line.name, line.number) for line in found.lines}) == len(found.lines)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        sizes = rng.integers(1, 20, 300)
+        differences = 0.1 * sizes + rng.normal(size=300) * np.sqrt(sizes)
+        found = paired_bootstrap(differences, sizes, resamples=500)
+        covered += found.low <= 0.1 <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_many_lines_are_drawn_in_groups() -> None:
+    sizes = np.ones(5000)
+    found = paired_bootstrap(np.repeat([1.0, -1.0], 2500), sizes, resamples=200)
+    assert found.low < found.estimate == 0 < found.high
+    assert found.p_value > 0.5
+
+
+def test_a_line_is_of_the_class_whose_model_finds_it_likeliest() -> None:
+    english, german = "the fox ran over the old hill\n" * 9, "der fuchs lief über den alten berg\n" * 9
+    models = {
+        name: lmkit.train(text, tokenizer="char", order=3, holdout=0)
+        for name, text in (("en", english), ("de", german))
+    }
+    lines = ["the old fox", "der alte fuchs", "über den berg", "ran the hill"]
+    found = list(lmkit.classify(models, "\n".join(lines)))
+    assert [line.label for line in found] == ["en", "de", "de", "en"]
+    assert [line.text for line in found] == lines
+    for line in found:
+        for name, of_class in models.items():
+            assert line.logprobs[name] == pytest.approx(
+                of_class.score(line.text).sum(dtype=np.float64), rel=1e-5
+            )
+        mass = {name: np.exp(logprob) for name, logprob in line.logprobs.items()}
+        assert line.probability == pytest.approx(mass[line.label] / sum(mass.values()), rel=1e-6)
+    sure = list(lmkit.classify(models, "\n".join(lines), prior={"en": 1e-9, "de": 1 - 1e-9}))
+    assert sure[0].logprobs == found[0].logprobs
+    assert sure[3].probability != found[3].probability
+
+
+def test_what_cannot_be_told_apart() -> None:
+    one = model()
+    with pytest.raises(UsageError, match="two models"):
+        list(lmkit.classify({"a": one}, OTHER))
+    with pytest.raises(UsageError, match="prior"):
+        list(lmkit.classify({"a": one, "b": one}, OTHER, prior={"a": 1.0}))
+
+
+def test_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(STORY * 5)
+    (tmp_path / "other.txt").write_text(OTHER)
+    for name, options in (("one", ("--order", 1)), ("three", ()), ("letters", ("--tokenizer", "char"))):
+        assert lmkit("train", "text.txt", "-o", name, "--holdout", 0, "-q", *options).returncode == 0
+    run = lmkit("compare", "one", "three", "letters", "other.txt")
+    shown = run.stdout.decode()
+    assert "compared by the byte" in shown
+    assert "three - one:" in shown
+    assert "flatter" in run.stderr.decode()
+    facts = json.loads(lmkit("compare", "one", "three", "other.txt", "--json").stdout)
+    assert (facts["unit"], facts["schema"]) == ("token", 1)
+    assert facts["models"][1]["against_first"]["estimate"] < 0
+    assert lmkit("compare", "one", "other.txt").returncode == 2
+    assert lmkit("compare", "one", "three").returncode == 2  # nothing was held out
+    options = ("other.txt", "--model", "x=one", "--model", "y=three")
+    rows = lmkit("classify", *options).stdout.decode().splitlines()
+    assert len(rows) == OTHER.count("\n")
+    assert rows[0].split("\t")[0] == "y"
+    first = json.loads(lmkit("classify", *options, "--json", "--prior", "9,1").stdout.splitlines()[0])
+    assert first["logprobs"].keys() == {"x", "y"}
+    for wrong in (("--model", "x"), ("--prior", "1"), ("--prior", "a,b")):
+        assert lmkit("classify", *options, *wrong).returncode == 2
