@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lmkit.model import LanguageModel as LanguageModel
     from lmkit.model import State as State
     from lmkit.ngram.arpa import write_arpa as write_arpa
+    from lmkit.ngram.arpa_reading import read_arpa as read_arpa
     from lmkit.ngram.counts import TextCounts as TextCounts
     from lmkit.ngram.model import NgramModel as NgramModel
     from lmkit.rnn.dynamic import DynamicModel as DynamicModel
@@ -105,6 +106,7 @@ _PLACES = {
     "perplexity": "evaluation",
     "perplexity_by_file": "evaluation",
     "rank": "scoring",
+    "read_arpa": "ngram.arpa_reading",
     "save": "bundle",
     "token_scores": "surprisal",
     "train": "training",

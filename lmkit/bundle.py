@@ -21,6 +21,7 @@ from typing import Any
 from lmkit.backends import BACKENDS
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import atomic_folder, check_folder, read_json, write_json, write_text
+from lmkit.foreign import is_foreign, open_foreign
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
 from lmkit.text.corpus import Corpus
@@ -87,17 +88,21 @@ def save(
 
 
 def load(path: str | os.PathLike[str] | None = None, *, verify: bool | None = None) -> LanguageModel:
-    """Open a model folder.
+    """Open a model folder, or a model file of another tool: an ARPA file, a binary file of KenLM.
 
     Args:
-        path: The folder; `default_path()` if not given.
+        path: The folder or file; `default_path()` if not given.
         verify: Whether to compare every file's sha256; if not given, those of small files.
 
     Raises:
         UsageError: there is no such folder.
         ModelFormatError: it is damaged, unsafe, incomplete or of a newer version.
+        ResourceError: it is a file for which an optional package is not there.
     """
-    folder = check(path, verify=verify)
+    folder = default_path() if path is None else Path(path)
+    if folder.is_file() and (foreign := open_foreign(folder)) is not None:
+        return foreign
+    check(folder, verify=verify)
     config = read_config(folder)
     try:
         backend = BACKENDS[config["backend"]]
@@ -116,6 +121,11 @@ def check(path: str | os.PathLike[str] | None = None, *, verify: bool | None = N
         UsageError, ModelFormatError: see `load`.
     """
     folder = default_path() if path is None else Path(path)
+    if is_foreign(folder):
+        raise UsageError(
+            f"{folder}: is a model file of another tool, where a model folder is needed; make one of an ARPA file: "
+            f"lmkit import {folder} -o DIR"
+        )
     check_folder(folder, _REQUIRED, what="model", made_by="lmkit train corpus.txt", verify=verify)
     return folder
 
@@ -142,7 +152,12 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def measurable_texts(folder: Path) -> dict[str, list[str]]:
-    """Give the files to measure a model on, by `test` and `valid`: lines held out in training, or what it was given."""
+    """Give the files to measure a model on, by `test` and `valid`: lines held out in training, or what it was given.
+
+    A file of another tool (see `load`) has none.
+    """
+    if folder.is_file():
+        return {}
     splits = read_json(folder / "splits.json")
     found = {}
     for name in ("test", "valid"):

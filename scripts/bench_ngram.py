@@ -111,6 +111,9 @@ def sizes(text: Path, folder: Path) -> None:
     lmkit.write_arpa(model, folder / "model.arpa")
     size = (folder / "model.arpa").stat().st_size / 1e6
     print(f"Its ARPA file, {size:,.0f} MB: {time.perf_counter() - began:.1f} s more")
+    began = time.perf_counter()
+    lmkit.read_arpa(folder / "model.arpa")
+    print(f"Reading that file: {time.perf_counter() - began:.1f} s")
 
 
 def size_row(name: str, texts: list[Path], model: Path, folder: Path, **options: object) -> dict[str, float]:

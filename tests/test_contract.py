@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 
 import lmkit
 from lmkit.model import LanguageModel
+from lmkit.ngram.arpa import arpa_pieces
 from lmkit.text.vocabulary import BOS, EOS, UNK
 from tests.conftest import STORY
+from tests.ngram import backoff
 
 MODELS = {
     "uniform": {"backend": "uniform"},
@@ -79,6 +82,27 @@ def cached(model: LanguageModel, order: int, window: int) -> LanguageModel:
     return lmkit.tuned_cache(model, STORY, order=order, window=window)
 
 
+def read_back(text: str) -> LanguageModel:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model.arpa").write_text(text, encoding="utf-8")
+        return lmkit.read_arpa(Path(folder, "model.arpa"))
+
+
+def story_entries(order: int) -> backoff.Entries:
+    model = lmkit.train(STORY, order=order, tokenizer="word", holdout=0)
+    assert isinstance(model, lmkit.NgramModel)
+    return backoff.parse(b"".join(arpa_pieces(model)).decode())
+
+
+def pruned_elsewhere() -> LanguageModel:
+    """Prune as SRILM does: n-grams go that extend no context, though they are suffixes of others."""
+    entries = story_entries(4)
+    contexts = {gram[:-1] for gram in entries}
+    leaves = [gram for gram in entries if 1 < len(gram) < 4 and gram not in contexts]
+    assert any(gram[1:] in leaves[::2] for gram in entries)
+    return read_back(backoff.write(backoff.without(entries, set(leaves[::2]))))
+
+
 MADE: dict[str, Callable[[], LanguageModel]] = {
     "mixture of n-grams": lambda: mixed({"order": 4}, {"order": 1}),
     "mixture of vocabularies": lambda: mixed({"order": 3, "min_count": 3}, {"order": 2}),
@@ -90,6 +114,8 @@ MADE: dict[str, Callable[[], LanguageModel]] = {
     "unigram cache": lambda: cached(lmkit.train(STORY, order=2, tokenizer="word", holdout=0), 1, 30),
     "n-gram cache": lambda: cached(lmkit.train(STORY, tokenizer="word", holdout=0, **TINY), 4, 12),
     "cache of one token": lambda: cached(lmkit.train(STORY, order=2, tokenizer="char", holdout=0), 3, 1),
+    "imported from ARPA": lambda: read_back(backoff.write(story_entries(3))),
+    "imported from ARPA, suffixes missing": pruned_elsewhere,
     "cache of characters": lambda: cached(lmkit.train(STORY, order=3, tokenizer="char", holdout=0), 6, 200),
     "continuous cache": lambda: lmkit.tuned_neural_cache(tiny(), STORY, window=30),
     "continuous cache of one token": lambda: lmkit.tuned_neural_cache(tiny(), STORY, window=1),

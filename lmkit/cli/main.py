@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import click
@@ -33,6 +34,7 @@ COMMANDS = {
     "mix": "Average several models.",
     "generate": "Write text with a model.",
     "export": "Write a model in a format of other tools.",
+    "import": "Read a model from a format of other tools.",
     "plot": "Draw the learning curves of trained models.",
     "info": "Describe a model folder.",
     "doctor": "Tell whether a recurrent model is in a state to learn in.",
@@ -69,7 +71,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"lmkit.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name  # no file can be named `import`
+        command: click.Command = import_module(f"lmkit.cli.{module}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from lmkit.errors import UsageError
 from lmkit.files import atomic_file
 from lmkit.ngram.kernels import writing
 from lmkit.ngram.model import NgramModel
+from lmkit.text.byte import ByteTokenizer
+from lmkit.text.character import CharTokenizer
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import Vocabulary
+from lmkit.text.vocabulary import SPECIALS, UNK, Vocabulary
+from lmkit.text.word import WordTokenizer
 from lmkit.threads import chunks, in_order
 
 _BUFFER_BYTES = 1 << 24
@@ -94,3 +98,32 @@ def unprintable(vocab: Vocabulary) -> Vocabulary:
     """Give a vocabulary whose tokens are what `printable` wrote them for."""
     meant = {mark: token for token, mark in _ESCAPES.items()}
     return Vocabulary("".join(f"{meant.get(token, token)}\n" for token in vocab.tokens).encode())
+
+
+def tokenizer_of(kind: str, words: Vocabulary, *, unk: str, what: str) -> Tokenizer:
+    """Give the tokenizer whose tokens a text names, in the words of ARPA files.
+
+    Args:
+        kind: `word`, `char` or `byte`; the vocabulary of the last is fixed, and need not be in the order of `words`.
+        words: The words.
+        unk: What `<unk>` is in a text of words; see `Tokenizer`.
+        what: What the text holds, for messages.
+
+    Raises:
+        UsageError: the words cannot be tokens of that kind.
+    """
+    if kind == "word":
+        return WordTokenizer(vocab=words, unk=unk)
+    if kind == "byte":
+        tokenizer = ByteTokenizer()
+        if (tokenizer.ids_of(words)[len(SPECIALS) :] == UNK).any():
+            raise UsageError(f"these are not {what} of bytes: some are of other words than <0x00> to <0xFF>")
+        return tokenizer
+    if kind == "char":
+        characters = unprintable(words)
+        if any(len(character) != 1 for character in characters.tokens[len(SPECIALS) :]):
+            raise UsageError(f"these are not {what} of characters: some are of longer words")
+        return CharTokenizer(vocab=characters)
+    raise UsageError(
+        f"{what} in a text can be those of words, characters or bytes, not of the tokenizer {kind}"
+    )

@@ -12,19 +12,17 @@ from dataclasses import replace
 import numpy as np
 
 from lmkit.config import MAX_ORDER
-from lmkit.errors import InputError, UsageError
-from lmkit.ngram.arpa import ngram_lines, unprintable
+from lmkit.errors import InputError
+from lmkit.ngram.arpa import ngram_lines, tokenizer_of
 from lmkit.ngram.count_trie import CountTrie
 from lmkit.ngram.counts import TextCounts
 from lmkit.ngram.external_sort import Run
 from lmkit.ngram.kernels import reading, writing
 from lmkit.scratch import MEMORY, Scratch, release
 from lmkit.text.byte import ByteTokenizer
-from lmkit.text.character import CharTokenizer
 from lmkit.text.corpus import Corpus
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
-from lmkit.text.word import WordTokenizer
+from lmkit.text.vocabulary import BOS, EOS, UNK
 from lmkit.text.word_index import KEEP, WordIndex
 from lmkit.threads import chunks
 
@@ -59,7 +57,9 @@ def read_counts(path: str | os.PathLike[str], *, kind: str = "word", scratch: Sc
     weighted = scratch.joined(_weighted_windows(corpus, path, order, index), np.int32).reshape(-1, order + 1)
     windows, weight = weighted[:, :order], weighted[:, order]
     _check_complete(path, windows, weight, totals[: order + 1], scratch)
-    tokenizer = _tokenizer(kind, index.vocabulary(), unk="word" if index.counts[UNK] else "oov")
+    tokenizer = tokenizer_of(
+        kind, index.vocabulary(), unk="word" if index.counts[UNK] else "oov", what="counts"
+    )
     if isinstance(tokenizer, ByteTokenizer):
         ids = tokenizer.ids_of(index.vocabulary())
         for piece in scratch.pieces(windows):
@@ -109,26 +109,6 @@ def _check_complete(
             "up to the highest is needed, with <s> and </s>, and none left out for being rare (lmkit count --text, "
             "or ngram-count -write)"
         )
-
-
-def _tokenizer(kind: str, words: Vocabulary, *, unk: str) -> Tokenizer:
-    if kind == "word":
-        return WordTokenizer(vocab=words, unk=unk)
-    if kind == "byte":
-        tokenizer = ByteTokenizer()
-        if (tokenizer.ids_of(words)[len(SPECIALS) :] == UNK).any():
-            raise UsageError(
-                "these are not counts of bytes: some n-grams hold other words than <0x00> to <0xFF>"
-            )
-        return tokenizer
-    if kind == "char":
-        characters = unprintable(words)
-        if any(len(character) != 1 for character in characters.tokens[len(SPECIALS) :]):
-            raise UsageError("these are not counts of characters: some n-grams hold longer words")
-        return CharTokenizer(vocab=characters)
-    raise UsageError(
-        f"counts in a text can be those of words, characters or bytes, not of the tokenizer {kind}"
-    )
 
 
 def _split(data: bytearray, path: str | os.PathLike[str], before: int) -> tuple[np.ndarray, np.ndarray]:

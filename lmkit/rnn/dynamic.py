@@ -6,8 +6,9 @@ and a step back to the trained weights:
     w <- w - rate g / (rms + eps) + decay (w_0 - w)
 
 rms is what gradients of that weight are like on a text that is no part of training (Krause, Kahembwe, Murray and Renals
-2018). A large vocabulary is moved by sampled softmax, which touches the rows of the words that came and of some others;
-what is measured is the full softmax, exact.
+2018); where all of g / (rms + eps) is longer than is usual there, it is cut to a usual length. A large vocabulary is
+moved by sampled softmax, which touches the rows of the words that came and of some others; what is measured is the full
+softmax, exact.
 
 It learns from the text that it reads, the one it is measured on: its perplexities are to be called adaptive.
 """
@@ -15,6 +16,7 @@ It learns from the text that it reads, the one it is measured on: its perplexiti
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -111,8 +113,9 @@ class DynamicModel(FeatureModel):
         rate: float,
         decay: float = DECAY,
         segment: int = SEGMENT,
+        longest: float = math.inf,
     ) -> None:
-        """Let a model learn while it reads; `tuned_dynamic` finds scales and rate.
+        """Let a model learn while it reads; `tuned_dynamic` finds scales, rate and length.
 
         Args:
             model: The trained one, which stays as it is.
@@ -120,6 +123,7 @@ class DynamicModel(FeatureModel):
             rate: Of a step.
             decay: What share of the way back to the trained weights each step goes.
             segment: Tokens between two steps.
+            longest: The norm that the scaled gradient is cut to.
         """
         self.model = model
         self.tokenizer = model.tokenizer
@@ -127,6 +131,7 @@ class DynamicModel(FeatureModel):
         self.rate = rate
         self.decay = decay
         self.segment = segment
+        self.longest = longest
         self._trained: Weights = {
             name: parameter.detach() for name, parameter in model.network.named_parameters()
         }
@@ -267,16 +272,24 @@ class DynamicModel(FeatureModel):
     def _move(self, weights: Weights, gradients: Weights) -> None:
         """Take a step, in place."""
         with torch.no_grad():
-            for name, gradient in gradients.items():
-                weight, trained, scale = weights[name], self._trained[name], self.scales[name]
-                if gradient.is_sparse:
-                    rows = gradient.indices()[0]
-                    old = weight[rows]
-                    step = gradient.values() / scale[rows] * -self.rate + self.decay * (trained[rows] - old)
-                    weight.index_add_(0, rows, step)
+            scaled = {name: self._scaled(name, gradient) for name, gradient in gradients.items()}
+            norm = math.sqrt(sum(float(step.square().sum(dtype=torch.float64)) for step in scaled.values()))
+            rate = self.rate * min(1.0, self.longest / norm) if norm else 0.0
+            for name, step in scaled.items():
+                weight, trained = weights[name], self._trained[name]
+                if gradients[name].is_sparse:
+                    rows = gradients[name].indices()[0]
+                    back = trained[rows] - weight[rows]
+                    weight.index_add_(0, rows, back.mul_(self.decay).sub_(step, alpha=rate))
                 else:
-                    weight.sub_(gradient.div_(scale), alpha=self.rate)
-                    weight.lerp_(trained, self.decay)
+                    weight.sub_(step, alpha=rate).lerp_(trained, self.decay)
+
+    def _scaled(self, name: str, gradient: Tensor) -> Tensor:
+        """Give g / (rms + eps), of a sparse gradient that of its rows."""
+        scale = self.scales[name]
+        if gradient.is_sparse:
+            return gradient.values() / scale[gradient.indices()[0]]
+        return gradient / scale
 
     def _take(self, weights: Weights) -> None:
         """Let the network have the weights of a position."""
@@ -305,6 +318,7 @@ class DynamicModel(FeatureModel):
             "rate": self.rate,
             "decay": self.decay,
             "segment": self.segment,
+            "longest": self.longest if math.isfinite(self.longest) else None,
             "model": self.model.config(),
         }
 
@@ -325,15 +339,22 @@ class DynamicModel(FeatureModel):
         try:
             inner, rate, decay = config["model"], float(config["rate"]), float(config["decay"])
             segment = int(config["segment"])
+            longest = math.inf if config["longest"] is None else float(config["longest"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFormatError(f"config.json: describes no dynamic evaluation: {error}") from None
         model = RnnModel.from_arrays(inner, under("model", arrays), tokenizer)
         scales = {name: torch.from_numpy(array.copy()) for name, array in under("scale", arrays).items()}
         weights = dict(model.network.named_parameters())
-        sound = 0 <= rate <= 1 and 0 <= decay <= 1 and segment >= 1 and scales.keys() == weights.keys()
+        sound = (
+            0 <= rate <= 1
+            and 0 <= decay <= 1
+            and segment >= 1
+            and longest > 0
+            and scales.keys() == weights.keys()
+        )
         if not sound or not all(_fits(scales[name], weight) for name, weight in weights.items()):
             raise ModelFormatError("config.json and model.safetensors: not those of a dynamic evaluation")
-        return cls(model=model, scales=scales, rate=rate, decay=decay, segment=segment)
+        return cls(model=model, scales=scales, rate=rate, decay=decay, segment=segment, longest=longest)
 
 
 def _fits(scale: Tensor, weight: Tensor) -> bool:

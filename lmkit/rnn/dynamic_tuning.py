@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,7 @@ from lmkit.text.corpus import Corpus, PathLike
 
 _EPS = 0.5  # times the mean rms of the layers' weights
 _FIRST, _LEAST, _MOST = 4e-4, 1e-6, 1e-1  # rates
+_LONGEST = 2.0  # times the usual norm
 _SEARCHED = 1 << 14  # tokens that rates are compared on
 
 
@@ -50,10 +52,12 @@ def tuned_dynamic(
     corpus = model.tokenizer.reads(Corpus.of(tune), model.tokenizer.specials)
     ids = model.tokenizer.encode_corpus(corpus)[: 2 * _SEARCHED]
     half = max(len(ids) // 2, min(len(ids), segment))
-    scales = gradient_scales(model, ids[-half:], segment=segment)
+    scales, longest = gradient_scales(model, ids[-half:], segment=segment)
 
     def at(rate: float) -> DynamicModel:
-        return DynamicModel(model=model, scales=scales, rate=rate, decay=decay, segment=segment)
+        return DynamicModel(
+            model=model, scales=scales, rate=rate, decay=decay, segment=segment, longest=longest
+        )
 
     def logprob(rate: float) -> float:
         return float(at(rate).score_ids(ids[:half])[0].sum(dtype=np.float64))
@@ -62,8 +66,11 @@ def tuned_dynamic(
     return at(rate if found > logprob(0.0) else 0.0)
 
 
-def gradient_scales(model: RnnModel, ids: np.ndarray, *, segment: int) -> Weights:
-    """Give rms + eps of the gradients of each weight over the segments of a text (T,); of tables, a number a row."""
+def gradient_scales(model: RnnModel, ids: np.ndarray, *, segment: int) -> tuple[Weights, float]:
+    """Look at the gradients over the segments of a text (T,).
+
+    Gives rms + eps for each weight, of tables a number a row, and twice the usual norm of gradients divided by that.
+    """
     plain = {name: torch.ones(1) for name, _ in model.network.named_parameters()}
     still = DynamicModel(model=model, scales=plain, rate=0.0, segment=segment)
     tables = {id(table) for table in model.network.tables() if table.dim() == 2}
@@ -85,4 +92,9 @@ def gradient_scales(model: RnnModel, ids: np.ndarray, *, segment: int) -> Weight
     rms = {name: (square / max(count, 1)).sqrt() for name, square in squares.items()}
     layers = torch.cat([rms[name].flatten() for name, weight in named.items() if id(weight) not in tables])
     eps = _EPS * max(float(layers.mean()), 1e-8)
-    return {name: of_weight + eps for name, of_weight in rms.items()}
+    scales = {name: of_weight + eps for name, of_weight in rms.items()}
+    usual = sum(
+        float((rms[name] / scales[name]).square().expand_as(weight).sum(dtype=torch.float64))
+        for name, weight in named.items()
+    )
+    return scales, max(_LONGEST * math.sqrt(usual), 1e-8)

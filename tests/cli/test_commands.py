@@ -350,7 +350,7 @@ def test_an_interrupt_while_the_command_line_is_imported_is_no_traceback(lmkit: 
 
 def test_help_shows_examples(lmkit: Run) -> None:
     assert "lmkit generate --prefix" in ok(lmkit("--help"))
-    for command in ("train", "ppl", "generate", "export", "plot", "info"):
+    for command in ("train", "ppl", "generate", "export", "import", "plot", "info"):
         assert "Examples:" in ok(lmkit(command, "--help"))
     assert "--hidden-size" in ok(lmkit("train", "--help"))
 

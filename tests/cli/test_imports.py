@@ -33,7 +33,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 def test_the_help_of_every_command_needs_neither_torch_nor_numba() -> None:
-    for command in ("train", "ppl", "generate", "export", "plot", "info"):
+    for command in ("train", "ppl", "generate", "export", "import", "plot", "info"):
         loaded = modules_after(
             f"from lmkit.cli.main import cli\ncli.main(['{command}', '--help'], standalone_mode=False)"
         )

@@ -122,13 +122,31 @@ def test_scales_are_the_root_mean_square_of_gradients() -> None:
         {name: gradient.square() for name, gradient in gradients.items()}
         for gradients in plain.gradients(ids)
     ]
-    scales = gradient_scales(model, ids, segment=4)
+    scales, longest = gradient_scales(model, ids, segment=4)
     for name, scale in scales.items():
         mean = torch.stack([of_segment[name] for of_segment in squares]).mean(0)
         rms = (mean.mean(1, keepdim=True) if name == "embedding.weight" else mean).sqrt()
         eps = (scale - rms).flatten()
         assert eps.min() > 0
         assert eps.numpy() == pytest.approx(np.full(len(eps), float(eps[0])), rel=1e-3)
+    norms = [
+        sum(float((g / scales[name]).square().sum()) for name, g in gradients.items())
+        for gradients in plain.gradients(ids)
+    ]
+    assert longest == pytest.approx(2 * np.sqrt(np.mean(norms)), rel=0.05)  # rows of tables vary within
+
+
+def test_a_gradient_that_is_too_long_is_cut() -> None:
+    model = trained()
+    ids = model.tokenizer.encode_lines(["a yak met an emu"])[:4]
+    moved = []
+    for longest in (1e9, 0.01):
+        (row,) = dynamic(model, longest=longest, decay=0.0).score_ids(ids)[1].rows
+        old = model.network.state_dict()
+        moved.append(np.concatenate([(w - old[name]).numpy().ravel() for name, w in row.weights.items()]))
+    assert np.linalg.norm(moved[1]) == pytest.approx(0.05 * 0.01, rel=1e-3)
+    cosine = moved[0] @ moved[1] / np.linalg.norm(moved[0]) / np.linalg.norm(moved[1])
+    assert cosine == pytest.approx(1, abs=1e-4)
 
 
 def test_what_cannot_learn_says_so(tmp_path: Path) -> None:
@@ -137,7 +155,14 @@ def test_what_cannot_learn_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="segment"):
         lmkit.tuned_dynamic(trained(), STORY, segment=0)
     learning = dynamic(trained())
-    for wrong in ({"rate": -1.0}, {"segment": 0}, {"decay": 2.0}, {"rate": "much"}, {"model": None}):
+    for wrong in (
+        {"rate": -1.0},
+        {"segment": 0},
+        {"decay": 2.0},
+        {"longest": 0.0},
+        {"rate": "much"},
+        {"model": None},
+    ):
         config = {**learning.config(), **wrong}
         with pytest.raises(ModelFormatError):
             DynamicModel.from_arrays(config, learning.arrays(), learning.tokenizer)

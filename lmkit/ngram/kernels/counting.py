@@ -50,8 +50,9 @@ def link_suffixes(begin, end, low, high, word, first, suffix):
 
     Both a context and its suffix are extended by ascending words, and the suffix by all that extend the context: so
     each is looked for behind the one before, in steps that double. Only contexts whose suffix is one of the nodes
-    `low` to `high` (exclusive) are looked at. Gives an n-gram whose suffix is missing, or -1.
+    `low` to `high` (exclusive) are looked at. An n-gram whose suffix is missing gets -1; gives the last one, or -1.
     """
+    missing = np.int64(-1)
     for context in range(begin, end):
         if context + 2 * AHEAD < end:
             prefetch(first, suffix[context + 2 * AHEAD])
@@ -77,10 +78,12 @@ def link_suffixes(begin, end, low, high, word, first, suffix):
                 else:
                     there = middle
             if here > last or word[here] != token:
-                return node
+                suffix[node] = -1
+                missing = np.int64(node)
+                continue
             suffix[node] = here
             here += 1
-    return -1
+    return missing
 
 
 @compiled

@@ -1,0 +1,1 @@
+"""Adapters to other people's tools, which are imported when one is asked for."""
