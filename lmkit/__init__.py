@@ -6,7 +6,7 @@
 >>> round(lmkit.perplexity(model, "the old fox ran .").perplexity, 2)
 1.13
 >>> print(lmkit.generate(model, "the old owl", temperature=0)[0])
-the old owl sat .
+the old owl sat.
 """
 
 import os
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from lmkit.evaluation import perplexity as perplexity
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
+    from lmkit.generation import stream as stream
+    from lmkit.generation.completion import Completion as Completion
+    from lmkit.generation.completion import complete as complete
     from lmkit.mixture.cache import Cached as Cached
     from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
     from lmkit.mixture.linear import Mixture as Mixture
@@ -60,6 +63,7 @@ _PLACES = {
     "ResourceError": "errors",
     "UsageError": "errors",
     "Cached": "mixture.cache",
+    "Completion": "generation.completion",
     "Corpus": "text.corpus",
     "CrossValidation": "selection",
     "Evaluation": "evaluation",
@@ -73,6 +77,7 @@ _PLACES = {
     "TextCounts": "ngram.counts",
     "Tokenizer": "text.tokenizer",
     "Vocabulary": "text.vocabulary",
+    "complete": "generation.completion",
     "count": "counting",
     "crossval": "selection",
     "generate": "generation",
@@ -82,6 +87,7 @@ _PLACES = {
     "perplexity": "evaluation",
     "rank": "scoring",
     "save": "bundle",
+    "stream": "generation",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
     "write_arpa": "ngram.arpa",

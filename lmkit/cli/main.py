@@ -29,6 +29,7 @@ COMMANDS = {
     "rank": "Say which of several lines is the likeliest.",
     "mix": "Average several models.",
     "generate": "Write text with a model.",
+    "complete": "Complete the word that is being typed.",
     "export": "Write a model in a format of other tools.",
     "plot": "Draw the learning curves of trained models.",
     "info": "Describe a model folder.",

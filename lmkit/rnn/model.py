@@ -45,6 +45,13 @@ class RnnState:
         layers = tuple(tuple(part[index] for part in layer) for layer in self.layers)
         return RnnState(self.features[index], layers)
 
+    def join(self, *others: RnnState) -> RnnState:
+        """Give the positions of this state and of others, one after another."""
+        features = torch.cat([self.features, *(other.features for other in others)])
+        of_layers = zip(self.layers, *(other.layers for other in others), strict=True)
+        layers = tuple(tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in of_layers)
+        return RnnState(features, layers)
+
     def _tensors(self) -> list[Tensor]:
         return [self.features, *(part for layer in self.layers for part in layer)]
 
