@@ -10,7 +10,7 @@ import numpy as np
 from lmkit.config import GenerationConfig, seconds
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import keep
-from lmkit.generation.prefixes import Prefix
+from lmkit.generation.prefixes import Prefix, Spelling
 from lmkit.generation.processors import Chain, Past
 from lmkit.generation.streaming import line_ends
 from lmkit.model import LanguageModel
@@ -69,12 +69,16 @@ def beam_search(
     if config.temperature == 0:
         raise UsageError("a temperature of 0 leaves one text to search among; drop it, or drop beams")
     power, lines = config.length_penalty, line_ends(model, config)
+    spelling, typed = Spelling(model.tokenizer), [prefix.typed]
     alive, over = [Hypothesis(None, -1, 0.0, 0.0)], list[Hypothesis]()
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     past = Past.of([prefix.ids], window=rules.window, forced=rules.forced)
     for length in range(1, config.max_tokens + 1):
         plain = model.next_logprobs(state)  # (B, V)
-        logprobs = plain if length > 1 or prefix.allowed is None else keep(plain, prefix.allowed)
+        logprobs = plain
+        if any(typed):
+            every = np.ones(plain.shape[1], bool)
+            logprobs = keep(plain, np.stack([spelling.allowed(rest) if rest else every for rest in typed]))
         shaped = rules(logprobs, past).astype(np.float64)
         totals = shaped + np.array([h.score for h in alive])[:, None]
         best = _highest(totals.ravel(), 2 * config.beams)  # of each text one line end at most
@@ -99,6 +103,7 @@ def beam_search(
         rows = [origin[number] for number in going]
         alive = [grown[number] for number in going]
         tokens = np.array([h.token for h in alive])
+        typed = [spelling.rest(typed[row], h.token) for row, h in zip(rows, alive, strict=True)]
         past = past.select(rows)
         past.push(tokens)
         state = model.step(state.select(rows), tokens)

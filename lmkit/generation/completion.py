@@ -10,7 +10,7 @@ import numpy as np
 
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import keep, without
-from lmkit.generation.prefixes import Prefix, read_prefix
+from lmkit.generation.prefixes import Prefix, Spelling, read_prefix
 from lmkit.generation.streaming import read
 from lmkit.model import LanguageModel
 from lmkit.text.tokenizer import Tokenizer
@@ -70,13 +70,11 @@ def complete(model: LanguageModel, text: str, *, samples: int = 10) -> list[Comp
 
 def _whole_words(model: LanguageModel, prefix: Prefix, state: Any) -> dict[str, float]:
     """Give every word that begins with what was typed, with its probability among them."""
-    allowed = prefix.allowed
-    last = prefix.text[-1:]
-    if allowed is None:
-        if last and not last.isspace():
-            return {}  # no word that is known begins so
-        allowed = np.ones(len(model.tokenizer.vocab), bool)
-        allowed[: len(SPECIALS)] = False
+    allowed = np.arange(len(model.tokenizer.vocab)) >= len(SPECIALS)
+    if prefix.typed:
+        allowed = Spelling(model.tokenizer).allowed(prefix.typed)
+    elif prefix.text and not prefix.text[-1].isspace():
+        return {}  # no word that is known begins so
     probabilities = np.exp(keep(model.next_logprobs(state), allowed)[0])
     likely = np.flatnonzero(allowed)
     likely = likely[np.argsort(-probabilities[likely], kind="stable")][: 1 << 10]
@@ -87,22 +85,22 @@ def _spelt(model: LanguageModel, prefix: Prefix, state: Any, samples: int) -> di
     """Search for words token by token, keeping the likeliest beginnings."""
     tokenizer = model.tokenizer
     ends = _ends_a_word(tokenizer)  # (V,)
-    typed = _WORD_AT_END.search(prefix.text)
-    begun = typed[0].encode() if typed else b""
+    spelling = Spelling(tokenizer)
+    at_end = _WORD_AT_END.search(prefix.text)
+    begun = at_end[0].encode() if at_end else b""
     alive, scores = [b""], np.zeros(1)  # what comes after what was typed
+    typed = [prefix.typed]  # what each has still to spell
     found: dict[str, float] = {}
-    for length in range(_LONGEST):
+    for _ in range(_LONGEST):
         logprobs = without(model.next_logprobs(state), [UNK])  # (B, V)
-        opened = length == 0 and prefix.allowed is not None
-        if opened:
-            assert prefix.allowed is not None
-            logprobs = keep(logprobs, prefix.allowed)
-        else:
-            over = scores + np.log(np.exp(logprobs[:, ends]).sum(axis=1) + 1e-300)
-            for rest, score in zip(alive, over.tolist(), strict=True):
-                if word := (begun + rest).decode("utf-8", errors="replace"):
-                    found[word] = found.get(word, 0.0) + float(np.exp(score))
-            logprobs[:, ends] = -np.inf
+        for row, (rest, word) in enumerate(zip(typed, alive, strict=True)):
+            if rest:
+                logprobs[row] = keep(logprobs[[row]], spelling.allowed(rest))[0]
+                continue
+            ending = float(np.exp(scores[row]) * np.exp(logprobs[row, ends]).sum())
+            if whole := (begun + word).decode("utf-8", errors="replace"):
+                found[whole] = found.get(whole, 0.0) + ending
+            logprobs[row, ends] = -np.inf
         totals = (logprobs + scores[:, None]).ravel()
         best = np.argsort(-totals, kind="stable")[:_BEAMS]
         best = best[np.isfinite(totals[best])]
@@ -110,11 +108,11 @@ def _spelt(model: LanguageModel, prefix: Prefix, state: Any, samples: int) -> di
         if not len(best) or (enough and np.exp(totals[best[0]]) <= enough[0]):
             break
         rows, tokens = np.divmod(best, logprobs.shape[1])
-        skipped = len(prefix.typed) if opened else 0
-        alive = [
-            alive[row] + tokenizer.bytes_of(token)[skipped:]
-            for row, token in zip(rows, tokens.tolist(), strict=True)
+        grown = [
+            (typed[row], alive[row], token) for row, token in zip(rows.tolist(), tokens.tolist(), strict=True)
         ]
+        alive = [word + tokenizer.bytes_of(token)[len(rest) :] for rest, word, token in grown]
+        typed = [spelling.rest(rest, token) for rest, _, token in grown]
         scores = totals[best]
         state = model.step(state.select(rows), tokens)
     return found

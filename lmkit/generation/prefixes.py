@@ -12,6 +12,8 @@ from lmkit.model import LanguageModel, State
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import EOS, SPECIALS, UNK
 
+_TOKENS = 8  # of subwords, that the last word may be cut into
+
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
@@ -20,21 +22,19 @@ class Prefix:
     Attributes:
         text: as it was written.
         ids: (T,) int32, the tokens that are certain.
-        typed: what was written of the token that comes next; empty if that is any.
-        allowed: (V,) the tokens that begin with `typed`; None if that is any.
+        typed: the bytes behind them, which the next tokens have to spell; empty if those may be any.
     """
 
     text: str
     ids: np.ndarray
     typed: bytes = b""
-    allowed: np.ndarray | None = None
 
 
 def read_prefix(tokenizer: Tokenizer, text: str, *, complete: bool = False) -> Prefix:
-    r"""Cut a prefix into tokens; where its last token may be a part of one, it is left open.
+    r"""Cut a prefix into tokens; where its last word may be a part of one, it is left open.
 
     Subwords cut a text where its last word ends, but where more letters follow they would cut elsewhere, and a space
-    at the end belongs to the next word: so the last subword may become any that begins with it. Of words, the last one
+    at the end belongs to the next word: so the last word is left to any subwords that spell it. Of words, the last one
     is completed if it is not known and some known word begins with it; a space behind it says that it is whole.
 
     Args:
@@ -48,8 +48,8 @@ def read_prefix(tokenizer: Tokenizer, text: str, *, complete: bool = False) -> P
     >>> from lmkit.text.vocabulary import Vocabulary
     >>> from lmkit.text.word import WordTokenizer
     >>> prefix = read_prefix(WordTokenizer(vocab=Vocabulary.from_tokens(["the", "fox", "four"])), "the fo")
-    >>> prefix.ids.tolist(), prefix.typed, np.flatnonzero(prefix.allowed).tolist()
-    ([3], b'fo', [4, 5])
+    >>> prefix.ids.tolist(), prefix.typed
+    ([3], b'fo')
     """
     try:
         text.encode("utf-8")
@@ -57,31 +57,62 @@ def read_prefix(tokenizer: Tokenizer, text: str, *, complete: bool = False) -> P
         raise InputError(f"the prefix {text!r} is not UTF-8 text") from None
     *whole, rest = text.split("\n")
     ids = np.concatenate([tokenizer.encode_lines(whole), tokenizer.encode(rest)]).astype(np.int32)
-    if not len(ids) or ids[-1] == EOS or (tokenizer.joiner and rest[-1:].isspace()):
+    if tokenizer.kind in ("char", "byte") or not rest:  # no token is longer than what was typed
         return Prefix(text, ids)
     if tokenizer.joiner:
-        open_end = complete or ids[-1] == UNK
-        typed = rest[rest.rfind(tokenizer.joiner) + 1 :].encode()
-    else:
-        typed = tokenizer.bytes_of(int(ids[-1]))
-        open_end = ids[-1] != UNK and tokenizer.kind not in ("char", "byte")  # those have nothing longer
-    if not open_end or typed == SPECIALS[UNK].encode():
+        word = rest[rest.rfind(tokenizer.joiner) + 1 :]
+        if word and not word[-1].isspace() and (complete or (ids[-1] == UNK and word != SPECIALS[UNK])):
+            typed = word.encode()
+            return (
+                Prefix(text, ids[:-1], typed)
+                if Spelling(tokenizer).allowed(typed).any()
+                else Prefix(text, ids)
+            )
         return Prefix(text, ids)
-    allowed = beginning_with(tokenizer, typed)
-    others = allowed.sum() > (0 if tokenizer.joiner else 1)
-    return Prefix(text, ids[:-1], typed, allowed) if others else Prefix(text, ids)
+    count = 0
+    for token in ids[: -_TOKENS - 1 : -1].tolist():
+        if token <= EOS:
+            break
+        count += 1
+        if tokenizer.bytes_of(token).startswith(b" "):
+            break
+    typed = b"".join(tokenizer.bytes_of(token) for token in ids[len(ids) - count :].tolist())
+    return Prefix(text, ids[: len(ids) - count], typed)
 
 
-def beginning_with(tokenizer: Tokenizer, typed: bytes) -> np.ndarray:
-    """Mark the tokens (V,) that begin with some bytes, no special ones."""
-    found = np.zeros(len(tokenizer.vocab), bool)
-    if tokenizer.joiner:
-        begin = typed.decode("utf-8", errors="surrogateescape")
-        found[[i for i, token in enumerate(tokenizer.vocab.tokens) if token.startswith(begin)]] = True
-    else:
-        found[[i for i in range(len(found)) if tokenizer.bytes_of(i).startswith(typed)]] = True
-    found[: len(SPECIALS)] = False
-    return found
+class Spelling:
+    """Which tokens can spell what was typed, one after another.
+
+    >>> from lmkit.text.vocabulary import Vocabulary
+    >>> from lmkit.text.word import WordTokenizer
+    >>> spelling = Spelling(WordTokenizer(vocab=Vocabulary.from_tokens(["the", "fox", "four"])))
+    >>> np.flatnonzero(spelling.allowed(b"fo")).tolist()
+    [4, 5]
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._found: dict[bytes, np.ndarray] = {}
+
+    def allowed(self, typed: bytes) -> np.ndarray:
+        """Mark the tokens (V,) that begin with what was typed, and, of subwords, those that it begins with."""
+        if typed not in self._found:
+            tokenizer, size = self.tokenizer, len(self.tokenizer.vocab)
+            if tokenizer.joiner:
+                begun = typed.decode("utf-8", errors="surrogateescape")
+                fits = [token.startswith(begun) for token in tokenizer.vocab.tokens]
+            else:
+                pieces = (tokenizer.bytes_of(index) for index in range(size))
+                fits = [
+                    piece.startswith(typed) or (piece != b"" and typed.startswith(piece)) for piece in pieces
+                ]
+            fits[: len(SPECIALS)] = [False] * len(SPECIALS)
+            self._found[typed] = np.array(fits)
+        return self._found[typed]
+
+    def rest(self, typed: bytes, token: int) -> bytes:
+        """Give what is still to be spelt after a token."""
+        return b"" if self.tokenizer.joiner else typed[len(self.tokenizer.bytes_of(token)) :]
 
 
 class Reader:

@@ -80,8 +80,9 @@ class Chain:
         processors: functions of log-probabilities (B, V) and a `Past`, in the order of this module's description.
         window: how many tokens they look back on.
         forced: (F,) the tokens that must come.
-        banned: what is never written if that is the only rule, so that a draw can be repeated instead; else None.
-        greedy: whether there is no other rule but to take the likeliest token, and `banned`.
+        banned: what is never written, if there is no other rule (but a temperature of 0), so that a draw can be
+            repeated instead; else None.
+        greedy: whether the temperature is 0.
     """
 
     processors: tuple[Processor, ...]
@@ -115,8 +116,16 @@ def chain(config: GenerationConfig, tokenizer: Tokenizer) -> Chain:
     if len(forced) > c.max_tokens:
         raise UsageError(f"{len(forced)} words to force do not fit into max_tokens {c.max_tokens}; raise it")
     allowed = None if c.only is None else _matching(tokenizer, c.only)
-    rules: list[tuple[bool, Processor]] = [
-        (bool(banned), lambda p, past: constraints.ban(p, past.tokens, banned)),
+    for name in ("top_p", "typical_p"):
+        if getattr(c, name) == 0:
+            raise UsageError(f"{name} 0.0 is out of range; give a number above 0 and at most 1 (1 keeps all)")
+    ban: list[tuple[bool, Processor]] = [
+        (bool(banned), lambda p, past: constraints.ban(p, past.tokens, banned))
+    ]
+    heat: list[tuple[bool, Processor]] = [
+        (c.temperature != 1, lambda p, _: truncation.temperature(p, c.temperature))
+    ]
+    others: list[tuple[bool, Processor]] = [
         (allowed is not None, lambda p, past: constraints.only(p, np.asarray(allowed))),
         (c.min_tokens > 0, lambda p, past: constraints.min_tokens(p, past.written, c.min_tokens)),
         (len(forced) > 0, lambda p, past: _force(p, past, c.max_tokens)),
@@ -132,8 +141,12 @@ def chain(config: GenerationConfig, tokenizer: Tokenizer) -> Chain:
             c.presence_penalty != 0,
             lambda p, past: penalties.presence_penalty(p, past.own(), c.presence_penalty),
         ),
-        (c.no_repeat_ngram > 0, lambda p, past: penalties.no_repeat_ngram(p, past.tokens, c.no_repeat_ngram)),
-        (c.temperature != 1, lambda p, _: truncation.temperature(p, c.temperature)),
+        (
+            c.no_repeat_ngram > 0,
+            lambda p, past: penalties.no_repeat_ngram(p, past.tokens, c.no_repeat_ngram),
+        ),
+    ]
+    cuts: list[tuple[bool, Processor]] = [
         (c.top_k > 0, lambda p, _: truncation.top_k(p, c.top_k)),
         (c.top_p != 1, lambda p, _: truncation.top_p(p, c.top_p)),
         (c.min_p > 0, lambda p, _: truncation.min_p(p, c.min_p)),
@@ -141,23 +154,13 @@ def chain(config: GenerationConfig, tokenizer: Tokenizer) -> Chain:
         (c.epsilon_cutoff > 0, lambda p, _: truncation.epsilon_cutoff(p, c.epsilon_cutoff)),
         (c.eta_cutoff > 0, lambda p, _: truncation.eta_cutoff(p, c.eta_cutoff)),
     ]
-    for name in ("top_p", "typical_p"):
-        if getattr(c, name) == 0:
-            raise UsageError(f"{name} 0.0 is out of range; give a number above 0 and at most 1 (1 keeps all)")
-    asked = [number for number, (wanted, _) in enumerate(rules) if wanted]
-    single = all(len(ids) == 1 for ids in banned)
-    looks_back = (c.repetition_penalty, c.frequency_penalty, c.presence_penalty, c.no_repeat_ngram) != (
-        1,
-        0,
-        0,
-        0,
-    )
-    window = c.look_back if looks_back else max((len(ids) - 1 for ids in banned), default=0)
+    bare = not any(wanted for wanted, _ in others + cuts) and all(len(ids) == 1 for ids in banned)
+    looks_back = any(wanted for wanted, _ in others[3:])  # all but the rules about what may be written
     return Chain(
-        processors=tuple(rules[number][1] for number in asked),
-        window=window,
+        processors=tuple(rule for wanted, rule in ban + others + heat + cuts if wanted),
+        window=c.look_back if looks_back else max((len(ids) - 1 for ids in banned), default=0),
         forced=forced,
-        banned=frozenset(int(ids[0]) for ids in banned) if single and set(asked) <= {0, 8} else None,
+        banned=frozenset(int(ids[0]) for ids in banned) if bare and c.temperature in (0, 1) else None,
         greedy=c.temperature == 0,
     )
 

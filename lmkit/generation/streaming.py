@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from lmkit.config import GenerationConfig, make, seconds
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import draw, keep
-from lmkit.generation.prefixes import Prefix, read_prefix
+from lmkit.generation.prefixes import Prefix, Spelling, read_prefix
 from lmkit.generation.processors import Chain, Past, chain
 from lmkit.generation.stops import StopStrings
 from lmkit.generation.writing import Writer, writer
@@ -156,9 +156,15 @@ def _write(
 ) -> Iterator[Token]:
     """Write all texts, a token each in turn, until each has ended."""
     past = Past.of([text.prefix.ids for text in texts], window=rules.window, forced=rules.forced)
-    typed: list[np.ndarray | None] = [text.prefix.allowed for text in texts]
+    spelling, typed = Spelling(model.tokenizer), [text.prefix.typed for text in texts]
     while texts:
-        tokens, logprobs = _choose(model, state, rngs, rules, past, typed)
+        masks = [spelling.allowed(rest) if rest else None for rest in typed] if any(typed) else []
+        tokens, logprobs = _choose(model, state, rngs, rules, past, masks)
+        typed = (
+            [spelling.rest(rest, int(token)) for rest, token in zip(typed, tokens, strict=True)]
+            if masks
+            else []
+        )
         late = time.monotonic() > until
         going = []
         for row, text in enumerate(texts):
@@ -172,7 +178,7 @@ def _write(
                 return
             texts, rngs = [texts[row] for row in going], [rngs[row] for row in going]
             state, past, tokens = state.select(going), past.select(going), tokens[going]
-        typed = []
+            typed = [typed[row] for row in going] if typed else []
         state = model.step(state, tokens)
 
 
@@ -182,37 +188,24 @@ def _choose(
     rngs: list[np.random.Generator],
     rules: Chain,
     past: Past,
-    typed: list[np.ndarray | None],
+    masks: Sequence[np.ndarray | None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a token (B,) for each text, and give log p of each (B,) under the model.
 
     A text is treated in the way that it would be treated alone, whatever the others need.
     """
-    opened = [row for row, mask in enumerate(typed) if mask is not None]
-    if opened:
-        tokens, logprobs = np.zeros(len(rngs), np.int64), np.zeros(len(rngs), np.float32)
-        masks = np.stack([mask for mask in typed if mask is not None])
-        others = [row for row in range(len(rngs)) if typed[row] is None]
-        for rows, allowed in ((opened, masks), (others, None)):
-            if rows:
-                part, own = state.select(rows), [rngs[row] for row in rows]
-                way = _drawn if allowed is not None else _shortest_way(rules)
-                tokens[rows], logprobs[rows] = way(model, part, own, rules, past.select(rows), allowed)
-        return tokens, logprobs
-    return _shortest_way(rules)(model, state, rngs, rules, past, None)
-
-
-_Way = Callable[
-    [LanguageModel, Any, list[np.random.Generator], Chain, Past, np.ndarray | None],
-    tuple[np.ndarray, np.ndarray],
-]
-
-
-def _shortest_way(rules: Chain) -> _Way:
-    """Give the cheapest function that draws by some rules."""
-    if rules.banned is None:
-        return _drawn
-    return _greedy if rules.greedy else _redrawn
+    way = _drawn if rules.banned is None else _greedy if rules.greedy else _redrawn
+    if not masks:
+        return way(model, state, rngs, rules, past, None)
+    tokens, logprobs = np.zeros(len(rngs), np.int64), np.zeros(len(rngs), np.float32)
+    allowed = [mask for mask in masks if mask is not None]  # what a prefix leaves open
+    opened = [row for row, mask in enumerate(masks) if mask is not None]
+    others = [row for row, mask in enumerate(masks) if mask is None]
+    for rows, own_way, of_rows in ((opened, _drawn, np.stack(allowed)), (others, way, None)):
+        if rows:
+            part, own = state.select(rows), [rngs[row] for row in rows]
+            tokens[rows], logprobs[rows] = own_way(model, part, own, rules, past.select(rows), of_rows)
+    return tokens, logprobs
 
 
 def _drawn(

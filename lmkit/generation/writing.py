@@ -35,13 +35,15 @@ class BytesWriter:
 
     def __init__(self, tokenizer: Tokenizer, typed: bytes = b"") -> None:
         self.tokenizer = tokenizer
-        self.typed = typed  # what the prefix has of the first token
+        self.typed = typed  # what the prefix has of the first tokens
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token: int) -> str:
         """Take one more token."""
-        data, self.typed = self.tokenizer.bytes_of(token)[len(self.typed) :], b""
-        return self.decoder.decode(data)
+        data = self.tokenizer.bytes_of(token)
+        there = min(len(self.typed), len(data))
+        self.typed = self.typed[there:]
+        return self.decoder.decode(data[there:])
 
     def close(self) -> str:
         """Give U+FFFD for a character that was only begun."""

@@ -44,6 +44,7 @@ def agree(drawn: np.ndarray, p: np.ndarray) -> bool:
         ("network", {}),
         ("mixture", {}),
         ("words", {"allow_unk": True}),
+        ("words", {"temperature": 0.7}),
         ("mixture", {"temperature": 0.7, "top_k": 5}),
     ],
     ids=str,
@@ -57,8 +58,9 @@ def test_draws_have_the_frequencies_of_the_probabilities(
     drawn = np.bincount([token.id for token in texts], minlength=len(p))
     if "allow_unk" not in options:
         p[UNK] = 0.0
-    if "top_k" in options:
-        p = np.where(p >= np.sort(p)[-5], p, 0.0) ** (1 / 0.7)
+    p = np.where(p >= np.sort(p)[-int(options.get("top_k", 0))], p, 0.0) ** (
+        1 / options.get("temperature", 1.0)
+    )
     assert drawn.sum() == 100_000
     assert agree(drawn, p)
 

@@ -48,8 +48,8 @@ def draw_batch(word, log10_prob, log10_backoff, first, sums, nodes, points, toke
     for b in range(len(nodes)):
         left = points[b]
         backoff = 0.0  # log10 of the weight of the shells that follow
-        low = high = np.int64(0)  # the children of the context before, which are passed over
-        found = np.int64(-1)
+        low, high = 0, 0  # the children of the context before, which are passed over
+        found = -1
         k = nodes.shape[1] - 1
         while k >= 0 and nodes[b, k] < 0:
             k -= 1
@@ -77,10 +77,10 @@ def draw_batch(word, log10_prob, log10_backoff, first, sums, nodes, points, toke
             logprobs[b] = (np.float64(at(log10_prob, found)) + backoff) * LN10
             continue
         left /= np.exp(backoff * LN10)
-        gap_begin = np.int64(0)
+        gap_begin = 0
         tokens[b] = -1
         for place in range(low, high + 1):
-            end = np.int64(at(word, place)) if place < high else vocab
+            end = at(word, place) if place < high else vocab
             gap = sums[end] - sums[gap_begin]
             if left < gap:
                 token = between(sums, gap_begin, end, left)
