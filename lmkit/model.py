@@ -81,19 +81,23 @@ class LanguageModel(ABC):
     def next_logprobs(self, state: Any) -> np.ndarray:
         """Give log p of every token (B, V) after a state; `<s>` has minus infinity, exp sums to one."""
 
-    def draw(self, state: Any, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, state: Any, points: np.ndarray, *, logprobs: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Draw a token (B,) at each position, and give log p of each (B,) with it.
 
-        The distribution is inverted: `points` (B,) are uniform in [0, 1), and where they are evenly spread, so are the
-        tokens by their probabilities. Models have faster ways than this one, in which tokens have another order.
+        This is the plain definition, the inversion of each distribution; models have faster ways to draw from the same.
+
+        Args:
+            state: At B positions.
+            points: (B,) independent uniform numbers in [0, 1), which settle the tokens.
+            logprobs: Whether log p is wanted; if not, it may be NaN.
         """
-        logprobs = self.next_logprobs(state)
-        cumulative = np.cumsum(np.exp(logprobs), axis=1, dtype=np.float64)  # (B, V)
+        distributions = self.next_logprobs(state)
+        cumulative = np.cumsum(np.exp(distributions), axis=1, dtype=np.float64)  # (B, V)
         rows = range(len(points))
         tokens = np.array([cumulative[b].searchsorted(points[b] * cumulative[b, -1], "right") for b in rows])
         for b in np.flatnonzero(tokens == cumulative.shape[1]):  # rounded up to the end
             tokens[b] = cumulative[b].searchsorted(cumulative[b, -1])
-        return tokens, logprobs[rows, tokens]
+        return tokens, distributions[rows, tokens]
 
     def score_ids(self, ids: np.ndarray, state: Any | None = None) -> tuple[np.ndarray, State]:
         """Give log p of each token (T,) of a text, and the state after it, to go on from.

@@ -89,7 +89,10 @@ def _print(
         tokens = iter([Token(i, 0, 0.0, s.text[len(s.prefix) :], s.reason) for i, s in enumerate(found)])
         prefixes, count = [sample.prefix for sample in found], 1
     else:
-        tokens, count = stream(model, prefixes, **asdict(config)), config.samples
+        tokens, count = (
+            stream(model, prefixes, logprobs=as_json or show_probs, **asdict(config)),
+            config.samples,
+        )
     printer: JsonPrinter | TextPrinter
     if as_json:
         samples = [Sample(prefix=text, text=text) for text in prefixes for _ in range(config.samples)]
@@ -129,7 +132,7 @@ def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: boo
             written[token.sample] += token.text
             return token
 
-        tokens = run(model, [prefix], config, states=[reader.state(prefix.ids)])
+        tokens = run(model, [prefix], config, states=[reader.state(prefix.ids)], logprobs=show_probs)
         printer = TextPrinter([prefix.text], config.samples, apart=False, show_probs=show_probs)
         print_all(map(noted, tokens), printer)
         last = prefix.text + written[-1]

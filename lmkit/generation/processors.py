@@ -83,6 +83,7 @@ class Chain:
         banned: what is never written, if there is no other rule (but a temperature of 0), so that a draw can be
             repeated instead; else None.
         greedy: whether the temperature is 0.
+        logprobs: whether log p of the tokens under the model is wanted.
     """
 
     processors: tuple[Processor, ...]
@@ -90,6 +91,7 @@ class Chain:
     forced: np.ndarray
     banned: frozenset[int] | None
     greedy: bool
+    logprobs: bool = True
 
     def __call__(self, logprobs: np.ndarray, past: Past) -> np.ndarray:
         """Put log-probabilities (B, V) through all rules."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Token:
     Attributes:
         sample: which text: the samples of the first prefix, then those of the second, ...
         id: the token.
-        logprob: log p of it under the model, in nats, before temperature and the rest.
+        logprob: log p of it under the model, in nats, before temperature and the rest; NaN if not asked for.
         text: what is certain to be written with it; it can be empty, and the rest comes with a later token.
         reason: why the text stops here: `line end`, `max_tokens`, `stop` or `max_time`; None if it goes on.
     """
@@ -44,11 +44,19 @@ class Token:
     reason: str | None = None
 
 
-def stream(model: LanguageModel, prefix: str | Sequence[str] = "", **options: Any) -> Iterator[Token]:
+def stream(
+    model: LanguageModel, prefix: str | Sequence[str] = "", *, logprobs: bool = True, **options: Any
+) -> Iterator[Token]:
     """Continue one prefix or several, several times over, and give each token as it is drawn.
 
     The texts are those of `generate`, whose options it takes, but for a search among several (`beams`, `best_of`).
     Nothing is kept of what was given, but what rules look back on.
+
+    Args:
+        model: Any language model.
+        prefix: See `generate`.
+        logprobs: Whether log p of the tokens is wanted; without, drawing from a network with many words is faster.
+        options: See `generate`.
 
     Raises:
         UsageError, InputError: see `generate`.
@@ -64,7 +72,7 @@ def stream(model: LanguageModel, prefix: str | Sequence[str] = "", **options: An
     if config.beams > 1 or config.best_of > 1:
         raise UsageError("beams and best_of choose among whole texts, which cannot be given token by token")
     prefixes = [read_prefix(model.tokenizer, text) for text in as_list(prefix)]
-    return run(model, prefixes, config)
+    return run(model, prefixes, config, logprobs=logprobs)
 
 
 def as_list(prefix: str | Sequence[str]) -> list[str]:
@@ -112,7 +120,9 @@ def run(
     model: LanguageModel,
     prefixes: Sequence[Prefix],
     config: GenerationConfig,
+    *,
     states: Sequence[Any] | None = None,
+    logprobs: bool = True,
 ) -> Iterator[Token]:
     """Give the tokens of all texts, as many side by side as memory allows.
 
@@ -121,8 +131,9 @@ def run(
         prefixes: What the texts go on from.
         config: Of the rules and of the ends.
         states: After each prefix, where they are known already.
+        logprobs: Whether anybody wants log p of the tokens, which can cost more than drawing them.
     """
-    rules = chain(config, model.tokenizer)
+    rules = replace(chain(config, model.tokenizer), logprobs=logprobs)
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     seed = check_seed(fresh_seed() if config.seed is None else config.seed)
     jobs = [(p, s) for p in range(len(prefixes)) for s in range(config.samples)] if config.max_tokens else []
@@ -249,13 +260,14 @@ def _redrawn(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw until no token is banned: the same distribution as without them, and seldom a second draw."""
     banned = rules.banned or ()
-    tokens, logprobs = model.draw(state, np.array([rng.random() for rng in rngs]))
+    points = np.array([rng.random() for rng in rngs])
+    tokens, logprobs = model.draw(state, points, logprobs=rules.logprobs)
     for _ in range(_TRIES):
         again = [row for row, token in enumerate(tokens.tolist()) if token in banned]
         if not again:
             return tokens, logprobs
         points = np.array([rngs[row].random() for row in again])
-        tokens[again], logprobs[again] = model.draw(state.select(again), points)
+        tokens[again], logprobs[again] = model.draw(state.select(again), points, logprobs=rules.logprobs)
     again = [row for row, token in enumerate(tokens.tolist()) if token in banned]
     if again:  # hardly anything else can come
         own = [rngs[row] for row in again]

@@ -82,17 +82,19 @@ class NgramModel(LanguageModel):
         self.trie.distribution(state.nodes, out)
         return out
 
-    def draw(self, state: NgramState, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, state: NgramState, points: np.ndarray, *, logprobs: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw a token (B,) at each position, with log p of each: a walk through the n-grams that the state knows."""
         if self.trie.quantize is not None:  # sums to one only nearly: the plain draw makes it so
             return super().draw(state, points)
         if self._sums is None:
             self._sums = self.trie.unigram_sums()
-        tokens, logprobs = self.trie.draw(self._sums, state.nodes, points)
+        tokens, found = self.trie.draw(self._sums, state.nodes, points)
         if tokens.min(initial=0) < 0:
             rest = np.flatnonzero(tokens < 0)
-            tokens[rest], logprobs[rest] = super().draw(state.select(rest), points[rest])
-        return tokens, logprobs
+            tokens[rest], found[rest] = super().draw(state.select(rest), points[rest])
+        return tokens, found
 
     def score_ids(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[np.ndarray, NgramState]:
         """Give log p of each token (T,), and the state after them: a compiled loop, on all cores for a long text."""
