@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lmkit.generation import stream as stream
     from lmkit.generation.completion import Completion as Completion
     from lmkit.generation.completion import complete as complete
+    from lmkit.generation.infill import infill as infill
     from lmkit.mixture.cache import Cached as Cached
     from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
     from lmkit.mixture.linear import Mixture as Mixture
@@ -81,6 +82,7 @@ _PLACES = {
     "count": "counting",
     "crossval": "selection",
     "generate": "generation",
+    "infill": "generation.infill",
     "line_scores": "scoring",
     "load": "bundle",
     "mix": "mixture.mix",

@@ -156,7 +156,9 @@ def rnn(options: argparse.Namespace) -> None:
             "cell": "lstm", "num_layers": LAYERS, "hidden_size": UNITS, "embedding_size": UNITS, "head": head
         }  # fmt: skip
         network = Network(vocab_size=WORDS, **settings)  # type: ignore[arg-type]
-            torch.manual_seed(0)
+        unigram = 1 / np.arange(1, WORDS + 1)  # as words are: by Zipf's law
+        unigram[:3] = 1e-3  # <unk>, <s>, </s>
+        torch.manual_seed(0)
         network.initialize("uniform", torch.as_tensor(unigram / unigram.sum(), dtype=torch.float32))
         model = RnnModel(tokenizer=tokenizer, network=network, settings=settings)
         row(f"lmkit, {head} softmax, single", rate(stream_of(model, 1, 200), options.seconds), plain)

@@ -23,6 +23,7 @@ Examples:
   lmkit generate -m my-rnn -n 5 --temperature 0.8 --top-p 0.95 --seed 1
   lmkit generate --prefix "ROMEO:" --lines 8 --max-tokens 400 --stop "JULIET:"
   lmkit generate --prefix "the owl" --beams 8 -n 3        the three likeliest texts
+  lmkit generate --prefix "the owl" --suffix "the tree ." what may stand between (n-grams)
   lmkit generate --prefix-file beginnings.txt --json > texts.jsonl
   lmkit generate -i                                       a prefix a line, from the keyboard
 """
@@ -34,6 +35,9 @@ Examples:
     "--prefix", multiple=True, metavar="TEXT", help="Text to go on from; may be given several times"
 )
 @click.option("--prefix-file", metavar="FILE", help="A file of prefixes, one a line; - is standard input")
+@click.option(
+    "--suffix", metavar="TEXT", help="Fill the gap between --prefix and this end of a line (n-grams)."
+)
 @click.option("-i", "--interactive", is_flag=True, help="Read a prefix a line, and go on from each at once.")
 @click.option("--show-probs", is_flag=True, help="Colour words by their surprisal, on a terminal.")
 @click.option(
@@ -44,6 +48,7 @@ def command(
     model: str | None,
     prefix: tuple[str, ...],
     prefix_file: str | None,
+    suffix: str | None,
     interactive: bool,
     show_probs: bool,
     as_json: bool,
@@ -63,7 +68,9 @@ def command(
         )
     prefixes = [*prefix, *(_lines(prefix_file) if prefix_file else [])]
     loaded = load(model)
-    if interactive:
+    if suffix is not None:
+        _fill(loaded, prefixes or [""], suffix, config, as_json=as_json)
+    elif interactive:
         _converse(loaded, config, show_probs=show_probs)
     else:
         _print(loaded, prefixes or [""], config, show_probs=show_probs, as_json=as_json)
@@ -101,6 +108,24 @@ def _print(
         apart = line_ends(model, config) != 1 or any("\n" in text for text in prefixes)
         printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs and not searched)
     print_all(tokens, printer)
+
+
+def _fill(
+    model: LanguageModel, prefixes: list[str], suffix: str, config: GenerationConfig, *, as_json: bool
+) -> None:
+    """Print the lines that begin with each prefix and end with the suffix."""
+    from lmkit.cli.printing import JsonPrinter, harmless
+    from lmkit.generation.infill import infill
+    from lmkit.seeds import fresh_seed
+
+    config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
+    assert config.seed is not None
+    found = [sample for prefix in prefixes for sample in infill(model, prefix, suffix, **asdict(config))]
+    if as_json:
+        JsonPrinter(found, model.tokenizer, seed=config.seed, of_prefix=config.samples).close()
+        return
+    for sample in found:
+        click.echo(harmless(sample.text))
 
 
 def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: bool) -> None:

@@ -119,6 +119,17 @@ def test_a_prefix_a_line_from_standard_input(lmkit: Run, model: LanguageModel) -
     assert len(lines) == 3
 
 
+def test_a_gap_is_filled(lmkit: Run, model: LanguageModel) -> None:
+    flags = ["--prefix", "the old", "--suffix", "the hill .", "-n", "3", "--seed", "5"]
+    lines = ok(lmkit("generate", *flags)).splitlines()
+    assert lines == [s.text for s in library.infill(model, "the old", "the hill .", samples=3, seed=5)]
+    entry = json.loads(ok(lmkit("generate", *flags, "--json")).splitlines()[0])
+    assert (entry["text"], entry["reason"]) == (lines[0], "filled")
+    refused = lmkit("generate", *flags, "--top-k", "3")
+    assert refused.returncode == 2
+    assert b"top_k" in refused.stderr
+
+
 def test_completions(lmkit: Run, model: LanguageModel) -> None:
     lines = [line.split("\t") for line in ok(lmkit("complete", "the o")).splitlines()]
     assert {word for word, _ in lines} == {"old", "owl", "over"}
