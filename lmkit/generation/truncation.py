@@ -14,7 +14,7 @@ import numpy as np
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import all_on, entropy, keep, normalize
 
-_FEW = 512  # tokens that hold the mass asked for, most of the time
+_FEW = (256, 2048, 16384)  # tokens that may hold the mass asked for: so many are tried, then all
 
 
 def temperature(logprobs: np.ndarray, value: float) -> np.ndarray:
@@ -146,9 +146,12 @@ def _smallest_set(rank: np.ndarray, mass: np.ndarray, p: float) -> np.ndarray:
     kept = np.zeros(rank.shape, bool)
     for row in range(len(rank)):
         some = np.arange(rank.shape[1])
-        if len(some) > _FEW:
-            below = np.flatnonzero(rank[row] < np.partition(rank[row], _FEW)[_FEW])
-            some = below if mass[row, below].sum(dtype=np.float64) > p else some
+        for few in _FEW:
+            if few < len(some):
+                below = np.flatnonzero(rank[row] < np.partition(rank[row], few)[few])
+                if mass[row, below].sum(dtype=np.float64) > p:
+                    some = below
+                    break
         some = some[np.argsort(rank[row, some], kind="stable")]
         ordered = mass[row, some].astype(np.float64)
         kept[row, some[np.cumsum(ordered) - ordered < p]] = True
