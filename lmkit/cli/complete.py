@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 EPILOG = """
@@ -25,14 +23,14 @@ def command(text: str, model: str | None, samples: int, as_json: bool) -> None:
     A line for each: the word and its probability, with a tab between.
     """
     from lmkit.bundle import load
-    from lmkit.cli.printing import harmless
+    from lmkit.cli.printing import harmless, json_line
     from lmkit.generation.completion import complete
 
     found = complete(load(model), text, samples=samples)
     for entry in found:
         if as_json:
             facts = {"word": entry.word, "probability": round(entry.probability, 6), "schema": 1}
-            click.echo(json.dumps(facts, ensure_ascii=False))
+            click.echo(json_line(facts))
         else:
             click.echo(f"{harmless(entry.word)}\t{entry.probability:.4f}")
     if not found:

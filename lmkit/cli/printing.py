@@ -29,6 +29,16 @@ def harmless(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def json_line(entry: dict[str, Any]) -> str:
+    r"""Write JSON in one line, control characters escaped in its own way.
+
+    >>> json_line({"text": "a\x9bb"})
+    '{"text": "a\\u009bb"}'
+    """
+    text = json.dumps(entry, ensure_ascii=False)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 class TextPrinter:
     """Prints texts in their order: the first that is not finished as it comes, the others when their turn is.
 
@@ -124,7 +134,7 @@ class JsonPrinter:
             "seed": self.seed,
             "sample": self.current % self.of_prefix,
         }
-        _write(json.dumps({**entry, "schema": 1}, ensure_ascii=False) + "\n")
+        _write(json_line({**entry, "schema": 1}) + "\n")
         self.finished.discard(self.current)
         self.samples[self.current] = None
         self.current += 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import lmkit
-from lmkit.cli.printing import harmless
+from lmkit.cli.printing import harmless, json_line
 from lmkit.generation.detokenizing import Capitals, Detokenizer
 from lmkit.generation.prefixes import read_prefix
 from lmkit.generation.writing import BytesWriter, writer
@@ -106,3 +108,5 @@ def test_what_a_terminal_would_obey_is_shown_instead() -> None:
     assert harmless("a\x1b[31mb\x07\r\x9b2J\x7f") == "a\\x1b[31mb\\x07\\r\\x9b2J\\x7f"
     assert harmless("\u202eabc\u2066") == "\\u202eabc\\u2066"
     assert harmless("señor\t老\u3000狐\n😀") == "señor\t老\u3000狐\n😀"
+    assert json.loads(json_line({"a": "\x9b\x1b\u202eé\n"})) == {"a": "\x9b\x1b\u202eé\n"}
+    assert not {"\x9b", "\x1b", "\u202e"} & set(json_line({"a": "\x9b\x1b\u202eé\n"}))

@@ -283,3 +283,30 @@ def test_possible_options_at_the_ends_of_their_ranges(words: LanguageModel) -> N
         sample = lmkit.generate(words, "the", max_tokens=20, seed=1, **options)[0]
         assert len(sample.ids) == 20 or sample.reason == "line end"
         assert np.isfinite(sample.logprobs).all()
+
+
+@pytest.mark.parametrize("head", ["full", "adaptive"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "sru", "mogrifier", "mlp"])
+def test_a_network_gives_a_row_the_same_bits_in_any_batch(cell: str, head: str) -> None:
+    import torch
+
+    from lmkit.rnn.model import RnnModel
+    from lmkit.rnn.network import Network
+    from lmkit.text.vocabulary import Vocabulary
+    from lmkit.text.word import WordTokenizer
+
+    sizes = {"cell": cell, "num_layers": 2, "hidden_size": 37, "embedding_size": 37, "head": head}
+    torch.manual_seed(1)
+    network = Network(vocab_size=3_000, **sizes)
+    network.initialize("uniform", torch.full((3_000,), 1 / 3_000))
+    tokenizer = WordTokenizer(vocab=Vocabulary.from_tokens(f"w{i}" for i in range(2_997)))
+    model = RnnModel(tokenizer=tokenizer, network=network, settings=sizes)
+    rng = np.random.default_rng(2)
+    tokens, points = rng.integers(3, 3_000, (5, 33)), rng.random(33)
+    state, alone = model.start(33), model.start(1)
+    for step in tokens:
+        state, alone = model.step(state, step), model.step(alone, step[7:8])
+    assert alone == state.select([7])
+    assert (model.next_logprobs(alone)[0] == model.next_logprobs(state)[7]).all()
+    assert model.draw(alone, points[7:8])[0][0] == model.draw(state, points)[0][7]
+    assert model.draw(alone, points[7:8], logprobs=False)[0][0] == model.draw(state, points)[0][7]
