@@ -14,7 +14,7 @@ from lmkit.generation.prefixes import Prefix, Spelling, read_prefix
 from lmkit.generation.streaming import read
 from lmkit.model import LanguageModel
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import EOS, SPECIALS, UNK
+from lmkit.text.vocabulary import EOS, SEPARATORS, SPECIALS, UNK
 
 _BEAMS = 64  # beginnings of words that are looked at side by side
 _LONGEST = 64  # tokens of a word
@@ -73,7 +73,7 @@ def _whole_words(model: LanguageModel, prefix: Prefix, state: Any) -> dict[str, 
     allowed = np.arange(len(model.tokenizer.vocab)) >= len(SPECIALS)
     if prefix.typed:
         allowed = Spelling(model.tokenizer).allowed(prefix.typed)
-    elif prefix.text and not prefix.text[-1].isspace():
+    elif SEPARATORS.split(prefix.text)[-1]:
         return {}  # no word that is known begins so
     probabilities = np.exp(keep(model.next_logprobs(state), allowed)[0])
     likely = np.flatnonzero(allowed)

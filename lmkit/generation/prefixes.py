@@ -10,7 +10,7 @@ import numpy as np
 from lmkit.errors import InputError
 from lmkit.model import LanguageModel, State
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import EOS, SPECIALS, UNK
+from lmkit.text.vocabulary import EOS, SEPARATORS, SPECIALS, UNK
 
 _TOKENS = 8  # of subwords, that the last word may be cut into
 
@@ -60,8 +60,8 @@ def read_prefix(tokenizer: Tokenizer, text: str, *, complete: bool = False) -> P
     if tokenizer.kind in ("char", "byte") or not rest:  # no token is longer than what was typed
         return Prefix(text, ids)
     if tokenizer.joiner:
-        word = rest[rest.rfind(tokenizer.joiner) + 1 :]
-        if word and not word[-1].isspace() and (complete or (ids[-1] == UNK and word != SPECIALS[UNK])):
+        word = SEPARATORS.split(rest)[-1]  # empty behind a space
+        if word and (complete or (ids[-1] == UNK and word != SPECIALS[UNK])):
             typed = word.encode()
             return (
                 Prefix(text, ids[:-1], typed)

@@ -145,7 +145,8 @@ def run(
             part = jobs[begin : begin + at_once]
             places = sorted({p for p, _ in part})
             known = [read(model, prefixes[p].ids) if states is None else states[p] for p in places]
-            state = known[0].join(*known[1:]).select([places.index(p) for p, _ in part])
+            state = known[0].join(*known[1:]) if len(known) > 1 else known[0]
+            state = state.select([places.index(p) for p, _ in part])
             texts = [Text(begin + i, prefixes[p], model, config) for i, (p, _) in enumerate(part)]
             yield from _write(model, state, texts, [generator(seed, s) for _, s in part], rules, until)
 

@@ -94,6 +94,7 @@ def test_the_likeliest_completions_of_a_word(words: LanguageModel) -> None:
     assert {e.word: e.probability for e in found} == pytest.approx(
         {w: x / sum(among.values()) for w, x in among.items()}
     )
+    assert lmkit.complete(words, "the\to") == found
     assert lmkit.complete(words, "the zeb") == []
     assert len(lmkit.complete(words, "the ", samples=3)) == 3
     assert lmkit.complete(words, "")[0].word in ("the", "a")
