@@ -244,6 +244,7 @@ class GenerationConfig:
     allow_unk: bool = option(False, "let <unk> be written")
     beams: int = option(1, "search for the likeliest text instead of drawing one, N at a time", low=1)
     best_of: int = option(1, "draw so many texts, and give the likeliest of them", low=1)
+    distinct: bool = option(False, "draw texts that are all different, without replacement")
     length_penalty: float = option(
         1.0, "the likeliest is by log p / tokens^A: 0 by the text, 1 by the token", low=0.0
     )

@@ -82,13 +82,12 @@ def _print(
     """Print the texts of some prefixes."""
     from lmkit.cli.printing import JsonPrinter, TextPrinter, print_all
     from lmkit.generation import Sample, Token, generate, stream
-    from lmkit.generation.streaming import line_ends
+    from lmkit.generation.streaming import line_ends, searched
     from lmkit.seeds import fresh_seed
 
     config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
     assert config.seed is not None
-    searched = config.beams > 1 or config.best_of > 1
-    if searched:
+    if searched(config):
         found = generate(model, prefixes, **asdict(config))
         if as_json:
             JsonPrinter(found, model.tokenizer, seed=config.seed, of_prefix=config.samples).close()
@@ -106,7 +105,7 @@ def _print(
         printer = JsonPrinter(samples, model.tokenizer, seed=config.seed, of_prefix=config.samples)
     else:
         apart = line_ends(model, config) != 1 or any("\n" in text for text in prefixes)
-        printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs and not searched)
+        printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs and not searched(config))
     print_all(tokens, printer)
 
 
@@ -132,10 +131,10 @@ def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: boo
     """Read prefixes from standard input, and go on from each; an empty line goes on from the last text."""
     from lmkit.cli.printing import TextPrinter, print_all
     from lmkit.generation.prefixes import Reader, read_prefix
-    from lmkit.generation.streaming import Token, run
+    from lmkit.generation.streaming import Token, run, searched
 
-    if config.beams > 1 or config.best_of > 1:
-        raise UsageError("-i writes text as it comes; beams and best_of choose among whole texts")
+    if searched(config):
+        raise UsageError("-i writes text as it comes; beams, best_of and distinct choose among whole texts")
     reader, last = Reader(model), ""
     if sys.stdin.isatty():
         click.echo("a prefix a line; an empty line goes on from the last text; Ctrl-D ends", err=True)

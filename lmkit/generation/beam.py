@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -44,6 +45,44 @@ class Hypothesis:
         return ids[::-1], logprobs[::-1]
 
 
+@dataclass
+class Step:
+    """Where B hypotheses stand, and what may follow them."""
+
+    model: LanguageModel
+    rules: Chain
+    state: Any
+    past: Past
+    spelling: Spelling
+    typed: list[bytes]  # what each has still to spell of the prefix
+
+    @classmethod
+    def first(cls, model: LanguageModel, prefix: Prefix, state: Any, rules: Chain) -> Self:
+        """Stand behind the certain tokens of a prefix."""
+        past = Past.of([prefix.ids], window=rules.window, forced=rules.forced)
+        return cls(model, rules, state, past, Spelling(model.tokenizer), [prefix.typed])
+
+    def distributions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give log p of every token (B, V) under the model, and in float64 after all rules."""
+        plain = self.model.next_logprobs(self.state)
+        if not any(self.typed):
+            return plain, self.rules(plain, self.past).astype(np.float64)
+        every = np.ones(plain.shape[1], bool)
+        masks = np.stack([self.spelling.allowed(rest) if rest else every for rest in self.typed])
+        return plain, self.rules(keep(plain, masks), self.past).astype(np.float64)
+
+    def after(self, rows: list[int], tokens: np.ndarray) -> Step:
+        """Go on from some of the hypotheses, repetitions allowed, each with one more token."""
+        past = self.past.select(rows)
+        past.push(tokens)
+        typed = [
+            self.spelling.rest(self.typed[row], token)
+            for row, token in zip(rows, tokens.tolist(), strict=True)
+        ]
+        state = self.model.step(self.state.select(rows), tokens)
+        return Step(self.model, self.rules, state, past, self.spelling, typed)
+
+
 def beam_search(
     model: LanguageModel, prefix: Prefix, state: Any, rules: Chain, config: GenerationConfig
 ) -> list[Hypothesis]:
@@ -69,19 +108,13 @@ def beam_search(
     if config.temperature == 0:
         raise UsageError("a temperature of 0 leaves one text to search among; drop it, or drop beams")
     power, lines = config.length_penalty, line_ends(model, config)
-    spelling, typed = Spelling(model.tokenizer), [prefix.typed]
     alive, over = [Hypothesis(None, -1, 0.0, 0.0)], list[Hypothesis]()
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
-    past = Past.of([prefix.ids], window=rules.window, forced=rules.forced)
+    step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
-        plain = model.next_logprobs(state)  # (B, V)
-        logprobs = plain
-        if any(typed):
-            every = np.ones(plain.shape[1], bool)
-            logprobs = keep(plain, np.stack([spelling.allowed(rest) if rest else every for rest in typed]))
-        shaped = rules(logprobs, past).astype(np.float64)
+        plain, shaped = step.distributions()
         totals = shaped + np.array([h.score for h in alive])[:, None]
-        best = _highest(totals.ravel(), 2 * config.beams)  # of each text one line end at most
+        best = highest(totals.ravel(), 2 * config.beams)  # of each text one line end at most
         grown = [
             Hypothesis(alive[row], token, float(plain[row, token]), float(totals[row, token]))
             for row, token in (divmod(int(place), totals.shape[1]) for place in best)
@@ -102,15 +135,11 @@ def beam_search(
             break
         rows = [origin[number] for number in going]
         alive = [grown[number] for number in going]
-        tokens = np.array([h.token for h in alive])
-        typed = [spelling.rest(typed[row], h.token) for row, h in zip(rows, alive, strict=True)]
-        past = past.select(rows)
-        past.push(tokens)
-        state = model.step(state.select(rows), tokens)
+        step = step.after(rows, np.array([h.token for h in alive]))
     return over
 
 
-def _highest(scores: np.ndarray, count: int) -> np.ndarray:
+def highest(scores: np.ndarray, count: int) -> np.ndarray:
     """Give the places of the highest scores, the highest first, none of minus infinity."""
     count = min(count, len(scores))
     some = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(count)

@@ -11,6 +11,7 @@ import numpy as np
 from lmkit.config import GenerationConfig, make
 from lmkit.errors import UsageError
 from lmkit.generation.beam import beam_search
+from lmkit.generation.distinct import distinct_texts
 from lmkit.generation.prefixes import Prefix, read_prefix
 from lmkit.generation.processors import chain
 from lmkit.generation.streaming import Text, Token, as_list, read, run
@@ -64,7 +65,7 @@ def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: 
 
     Returns:
         The samples of the first prefix, then those of the second, ... With `beams` and with `best_of`, the likeliest
-        is the first.
+        is the first; with `distinct` there are fewer where no more are possible.
 
     Raises:
         UsageError: an option is unknown, or out of its range.
@@ -79,9 +80,9 @@ def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: 
     """
     config = make(GenerationConfig, options)
     prefixes = [read_prefix(model.tokenizer, text) for text in as_list(prefix)]
-    if config.beams > 1:
-        if config.best_of > 1:
-            raise UsageError("beams and best_of are two ways to choose a text; give one of them")
+    if (config.beams > 1) + (config.best_of > 1) + config.distinct > 1:
+        raise UsageError("beams, best_of and distinct are three ways to choose texts; give one of them")
+    if config.beams > 1 or config.distinct:
         return _searched(model, prefixes, config)
     if config.best_of == 1:
         return _drawn(model, prefixes, config)
@@ -108,7 +109,8 @@ def _searched(model: LanguageModel, prefixes: list[Prefix], config: GenerationCo
     rules = chain(config, model.tokenizer)
     samples = []
     for prefix in prefixes:
-        for found in beam_search(model, prefix, read(model, prefix.ids), rules, config):
+        search = distinct_texts if config.distinct else beam_search
+        for found in search(model, prefix, read(model, prefix.ids), rules, config):
             sample, text = Sample(prefix=prefix.text, text=prefix.text), Text(0, prefix, model, config)
             for token in map(text.take, *found.tokens()):
                 sample.add(token)

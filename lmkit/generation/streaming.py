@@ -69,10 +69,17 @@ def stream(
     ['a', 'b', 'b']
     """
     config = make(GenerationConfig, options)
-    if config.beams > 1 or config.best_of > 1:
-        raise UsageError("beams and best_of choose among whole texts, which cannot be given token by token")
+    if searched(config):
+        raise UsageError(
+            "beams, best_of and distinct choose among whole texts, which do not come token by token"
+        )
     prefixes = [read_prefix(model.tokenizer, text) for text in as_list(prefix)]
     return run(model, prefixes, config, logprobs=logprobs)
+
+
+def searched(config: GenerationConfig) -> bool:
+    """Tell whether whole texts are chosen from, instead of one drawn token by token."""
+    return config.beams > 1 or config.best_of > 1 or config.distinct
 
 
 def as_list(prefix: str | Sequence[str]) -> list[str]:
