@@ -65,7 +65,7 @@ def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: 
 
     Returns:
         The samples of the first prefix, then those of the second, ... With `beams` and with `best_of`, the likeliest
-        is the first; with `distinct` there are fewer where no more are possible.
+        is the first. With `distinct` they depend on how many are drawn, and there are fewer where no more are possible.
 
     Raises:
         UsageError: an option is unknown, or out of its range.
