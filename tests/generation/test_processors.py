@@ -20,7 +20,7 @@ from lmkit.text.word import WordTokenizer
 
 WORDS = WordTokenizer(vocab=Vocabulary.from_tokens(["the", "fox", "owl", "saw", "old"]))
 V = len(WORDS.vocab)
-distributions = st.lists(st.floats(-15, -1e-3), min_size=2 * V, max_size=2 * V).map(
+distributions = st.lists(st.floats(-15, -1e-3, allow_subnormal=False), min_size=2 * V, max_size=2 * V).map(
     lambda x: normalize(np.array(x).reshape(2, V))
 )
 options = st.fixed_dictionaries(
@@ -31,17 +31,17 @@ options = st.fixed_dictionaries(
         "only": st.sampled_from(["[a-z]{3}", "the|saw"]),
         "min_tokens": st.integers(0, 5),
         "force": st.sampled_from([["owl"], ["saw", "the"]]),
-        "repetition_penalty": st.floats(0, 3),
-        "frequency_penalty": st.floats(-2, 2),
-        "presence_penalty": st.floats(-2, 2),
+        "repetition_penalty": st.floats(0, 3, allow_subnormal=False),
+        "frequency_penalty": st.floats(-2, 2, allow_subnormal=False),
+        "presence_penalty": st.floats(-2, 2, allow_subnormal=False),
         "no_repeat_ngram": st.integers(0, 3),
         "temperature": st.sampled_from([0, 0.3, 1, 2]),
         "top_k": st.integers(0, 10),
-        "top_p": st.floats(0.1, 1),
-        "min_p": st.floats(0, 1),
-        "typical_p": st.floats(0.1, 1),
-        "epsilon_cutoff": st.floats(0, 0.5),
-        "eta_cutoff": st.floats(0, 0.5),
+        "top_p": st.floats(0.1, 1, allow_subnormal=False),
+        "min_p": st.floats(0, 1, allow_subnormal=False),
+        "typical_p": st.floats(0.1, 1, allow_subnormal=False),
+        "epsilon_cutoff": st.floats(0, 0.5, allow_subnormal=False),
+        "eta_cutoff": st.floats(0, 0.5, allow_subnormal=False),
         "look_back": st.integers(1, 9),
         "max_tokens": st.sampled_from([3, 200]),
     },

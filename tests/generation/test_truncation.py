@@ -14,10 +14,10 @@ from lmkit.errors import UsageError
 from lmkit.generation import truncation
 from lmkit.generation.distributions import draw, entropy, keep, normalize, without
 
-distributions = st.lists(st.floats(-20, -1e-3), min_size=2, max_size=9).map(
+distributions = st.lists(st.floats(-20, -1e-3, allow_subnormal=False), min_size=2, max_size=9).map(
     lambda x: normalize(np.array([x]))
 )
-shares = st.floats(0.01, 1.0)
+shares = st.floats(0.01, 1.0, allow_subnormal=False)
 
 
 def total(logprobs: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def same_or_at_an_edge(found: list[int], wanted: list[int], p: list[float], mass
     return found == wanted or (edge and set(fewer) < set(max(found, wanted, key=len)))
 
 
-@given(logprobs=distributions, t=st.floats(0.05, 20))
+@given(logprobs=distributions, t=st.floats(0.05, 20, allow_subnormal=False))
 def test_temperature_is_a_power_of_the_probabilities(logprobs: np.ndarray, t: float) -> None:
     p = np.exp(logprobs) ** (1 / t)
     shaped = truncation.temperature(logprobs, t)
@@ -81,7 +81,7 @@ def test_typical_keeps_the_surprisals_nearest_to_the_entropy(logprobs: np.ndarra
     assert same_or_at_an_edge(kept(shaped), wanted, p, mass) or mass == 1 or not apart
 
 
-@given(logprobs=distributions, least=st.floats(0, 1))
+@given(logprobs=distributions, least=st.floats(0, 1, allow_subnormal=False))
 def test_min_p_keeps_what_is_near_the_likeliest(logprobs: np.ndarray, least: float) -> None:
     shaped = truncation.min_p(logprobs, least)
     p = np.exp(logprobs[0])
@@ -91,7 +91,7 @@ def test_min_p_keeps_what_is_near_the_likeliest(logprobs: np.ndarray, least: flo
     assert np.isfinite(shaped[0, p.argmax()])
 
 
-@given(logprobs=distributions, cutoff=st.floats(0, 1))
+@given(logprobs=distributions, cutoff=st.floats(0, 1, allow_subnormal=False))
 def test_epsilon_and_eta_keep_what_is_likely_enough(logprobs: np.ndarray, cutoff: float) -> None:
     p = np.exp(logprobs[0])
     h = -math.fsum(x * math.log(x) for x in p.tolist() if x > 0)
