@@ -6,7 +6,7 @@
 >>> round(lmkit.perplexity(model, "the old fox ran .").perplexity, 2)
 1.13
 >>> print(lmkit.generate(model, "the old owl", temperature=0)[0])
-the old owl sat .
+the old owl sat.
 """
 
 import os
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from lmkit.filtering import filter_lines as filter_lines
     from lmkit.generation import Sample as Sample
     from lmkit.generation import generate as generate
+    from lmkit.generation import stream as stream
+    from lmkit.generation.completion import Completion as Completion
+    from lmkit.generation.completion import complete as complete
+    from lmkit.generation.infill import infill as infill
     from lmkit.mixture.adaptation import adapted as adapted
     from lmkit.mixture.cache import Cached as Cached
     from lmkit.mixture.cache_tuning import tuned_cache as tuned_cache
@@ -77,6 +81,7 @@ _PLACES = {
     "Cached": "mixture.cache",
     "Classified": "classification",
     "Comparison": "comparison",
+    "Completion": "generation.completion",
     "Corpus": "text.corpus",
     "CrossValidation": "selection",
     "DynamicModel": "rnn.dynamic",
@@ -96,10 +101,12 @@ _PLACES = {
     "adapted": "mixture.adaptation",
     "classify": "classification",
     "compare": "comparison",
+    "complete": "generation.completion",
     "count": "counting",
     "crossval": "selection",
     "filter_lines": "filtering",
     "generate": "generation",
+    "infill": "generation.infill",
     "line_scores": "scoring",
     "load": "bundle",
     "mix": "mixture.mix",
@@ -109,6 +116,7 @@ _PLACES = {
     "read_arpa": "ngram.arpa_reading",
     "save": "bundle",
     "token_scores": "surprisal",
+    "stream": "generation",
     "train": "training",
     "tuned_cache": "mixture.cache_tuning",
     "tuned_dynamic": "rnn.dynamic_tuning",

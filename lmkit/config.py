@@ -34,9 +34,12 @@ def option(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
+    short: str | None = None,
 ) -> Any:
-    """Declare a field with its help text and its range (both ends allowed)."""
-    return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high})
+    """Declare a field with its help text, its range (both ends allowed) and the letter of its flag."""
+    return field(
+        default=default, metadata={"help": text, "choices": choices, "low": low, "high": high, "short": short}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +202,57 @@ class RnnConfig:
     seed: int = option(0, "of weights, dropout and order", low=0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """How text is written: how much of it, out of which words, and by which search."""
+
+    samples: int = option(1, "texts to write for each prefix", low=1, short="n")
+    max_tokens: int = option(200, "stop after so many tokens", low=0)
+    min_tokens: int = option(0, "no line end before so many tokens", low=0)
+    lines: int | None = option(
+        None,
+        "stop after so many line ends; 0 goes on (1; 0 for a model that reads across lines)",
+        low=0,
+    )
+    stop: tuple[str, ...] = option((), "stop before this string; may be given several times")
+    max_time: str | None = option(None, "stop after a time, such as 10s or 2m")
+    temperature: float = option(1.0, "below 1 safer, above 1 wilder, 0 greedy", low=0.0)
+    top_k: int = option(0, "draw from the K likeliest tokens; 0 is all", low=0)
+    top_p: float = option(1.0, "draw from the likeliest tokens that hold mass P", low=0.0, high=1.0)
+    min_p: float = option(
+        0.0, "draw from tokens at least P times as likely as the likeliest", low=0.0, high=1.0
+    )
+    typical_p: float = option(
+        1.0, "draw from the tokens of most typical surprisal that hold mass P", low=0.0, high=1.0
+    )
+    epsilon_cutoff: float = option(0.0, "draw from tokens of at least this probability", low=0.0, high=1.0)
+    eta_cutoff: float = option(
+        0.0, "the same, with a lower bound where the next token is uncertain", low=0.0, high=1.0
+    )
+    repetition_penalty: float = option(
+        1.0, "raise p of tokens that were there to this power: above 1 against repetition", low=0.0
+    )
+    frequency_penalty: float = option(0.0, "nats taken from a token for each time it was written")
+    presence_penalty: float = option(0.0, "nats taken from a token that was written at all")
+    no_repeat_ngram: int = option(0, "write no N tokens in a row twice; 0 is off", low=0)
+    look_back: int = option(1024, "tokens that the four rules above look back on", low=1, high=1 << 20)
+    ban: tuple[str, ...] = option((), "never write this word; may be given several times")
+    only: str | None = option(None, "write only words that match this regular expression as a whole")
+    force: tuple[str, ...] = option(
+        (), "a word that must come before the line ends; may be given several times"
+    )
+    allow_unk: bool = option(False, "let <unk> be written")
+    beams: int = option(1, "search for the likeliest text instead of drawing one, N at a time", low=1)
+    best_of: int = option(1, "draw so many texts, and give the likeliest of them", low=1)
+    distinct: bool = option(False, "draw texts that are all different, without replacement")
+    length_penalty: float = option(
+        1.0, "the likeliest is by log p / tokens^A: 0 by the text, 1 by the token", low=0.0
+    )
+    raw: bool = option(False, "leave words apart as the model writes them: no spaces taken out")
+    capitalize: bool = option(False, "begin sentences with a capital letter")
+    seed: int | None = option(None, "for the same text again (a fresh one)", low=0)
+
+
 def make(cls: type[C], values: Mapping[str, Any], where: str = "options") -> C:
     """Make a config of given values, each checked against its field.
 
@@ -226,7 +280,7 @@ def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
     kind = next(k for k in kinds if k is not types.NoneType)
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
-        if isinstance(value, str):
+        if isinstance(value, str) and inner is not str:
             value = value.replace(",", " ").split()
         if not isinstance(value, list | tuple):
             value = [value]
@@ -248,7 +302,8 @@ def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
         math.isfinite(converted) and (low is None or converted >= low) and (high is None or converted <= high)
     )
     if not inside:
-        limit = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        limit = "that is finite" if low is None else f"of at least {low}"
+        limit = limit if high is None else f"from {low} to {high}"
         raise UsageError(f"{where}: {value!r} is out of range; give a number {limit}")
     return converted
 

@@ -47,6 +47,10 @@ class State(Protocol):
         """Give the state of some of the positions, in the order given, repetitions allowed."""
         ...
 
+    def join(self, *others: Self) -> Self:
+        """Give the positions of this state and of others of the same model, one after another."""
+        ...
+
 
 class LanguageModel(ABC):
     """Probabilities of texts: arrays are numpy, log-probabilities natural logarithms in float32.
@@ -76,6 +80,24 @@ class LanguageModel(ABC):
     @abstractmethod
     def next_logprobs(self, state: Any) -> np.ndarray:
         """Give log p of every token (B, V) after a state; `<s>` has minus infinity, exp sums to one."""
+
+    def draw(self, state: Any, points: np.ndarray, *, logprobs: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a token (B,) at each position, and give log p of each (B,) with it.
+
+        This is the plain definition, the inversion of each distribution; models have faster ways to draw from the same.
+
+        Args:
+            state: At B positions.
+            points: (B,) independent uniform numbers in [0, 1), which settle the tokens.
+            logprobs: Whether log p is wanted; if not, it may be NaN.
+        """
+        distributions = self.next_logprobs(state)
+        cumulative = np.cumsum(np.exp(distributions), axis=1, dtype=np.float64)  # (B, V)
+        rows = range(len(points))
+        tokens = np.array([cumulative[b].searchsorted(points[b] * cumulative[b, -1], "right") for b in rows])
+        for b in np.flatnonzero(tokens == cumulative.shape[1]):  # rounded up to the end
+            tokens[b] = cumulative[b].searchsorted(cumulative[b, -1])
+        return tokens, distributions[rows, tokens]
 
     def score_ids(self, ids: np.ndarray, state: Any | None = None) -> tuple[np.ndarray, State]:
         """Give log p of each token (T,) of a text, and the state after it, to go on from.

@@ -25,10 +25,10 @@ def fresh_seed() -> int:
     return secrets.randbelow(1 << 32)
 
 
-def generators(seed: int, count: int) -> list[np.random.Generator]:
-    """Make independent random generators, the i-th the same whatever their number.
+def generator(seed: int, index: int) -> np.random.Generator:
+    """Make the random generator of one sample: independent of those of others, and of how many there are.
 
-    >>> generators(7, 1)[0].random() == generators(7, 3)[0].random()
+    >>> generator(7, 0).random() == generator(7, 0).random() != generator(7, 1).random()
     True
     """
-    return [np.random.default_rng([check_seed(seed), index]) for index in range(count)]
+    return np.random.default_rng([check_seed(seed), index])

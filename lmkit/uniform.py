@@ -26,6 +26,10 @@ class UniformState:
         """Give as many positions as there are rows."""
         return UniformState(len(rows))
 
+    def join(self, *others: UniformState) -> UniformState:
+        """Give as many positions as there are in all."""
+        return UniformState(sum(map(len, others), len(self)))
+
 
 class UniformModel(LanguageModel):
     """p(w) = 1 / (V - 1) for every token but `<s>`; a template for a new backend."""

@@ -232,6 +232,35 @@ def test_the_batch_changes_nothing(model: LanguageModel) -> None:
     assert model.next_logprobs(chosen) == pytest.approx(model.next_logprobs(state)[[2, 0, 0]], abs=1e-5)
 
 
+def test_evenly_spread_points_draw_tokens_by_their_probabilities(model: LanguageModel) -> None:
+    points = (np.arange(4000) + 0.5) / 4000
+    for prefix in PREFIXES:
+        state = after(model, prefix)
+        logprobs = model.next_logprobs(state)[0]
+        tokens, drawn = model.draw(state.select([0] * 4000), points)
+        expected = np.exp(logprobs.astype(np.float64)) / np.exp(logprobs.astype(np.float64)).sum() * 4000
+        chance = 5 * np.sqrt(expected) if model.backend == "rnn" else 0.0  # it throws some draws away
+        assert (np.abs(np.bincount(tokens, minlength=len(expected)) - expected) < chance + 2).all()
+        assert np.bincount(tokens, minlength=len(expected))[expected == 0].sum() == 0
+        assert drawn == pytest.approx(logprobs[tokens], abs=1e-5)
+        assert np.isfinite(drawn).all()
+
+
+def test_states_are_joined(model: LanguageModel) -> None:
+    states = [after(model, prefix) for prefix in PREFIXES[:3]]
+    joined = states[0].join(*states[1:])
+    assert len(joined) == 3
+    assert len(joined.join()) == 3
+    for row, state in enumerate(states):
+        assert model.next_logprobs(joined)[row] == pytest.approx(model.next_logprobs(state)[0], abs=1e-5)
+    doubled = joined.join(joined.select([2, 0]))
+    assert len(doubled) == 5
+    after_one = model.step(doubled, np.array([EOS, 3, 4, 4, EOS]))
+    assert model.next_logprobs(after_one)[[0, 2]] == pytest.approx(
+        model.next_logprobs(after_one)[[4, 3]], abs=1e-5
+    )
+
+
 def test_the_same_seed_gives_the_same_text(model: LanguageModel) -> None:
     options = {"max_tokens": 20, "seed": 5, "lines": 0}
     one = lmkit.generate(model, "the", samples=1, **options)

@@ -2,82 +2,179 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.generation import MAX_TOKENS
+from lmkit.cli.options import config_options
+from lmkit.config import GenerationConfig, make
+from lmkit.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from lmkit.model import LanguageModel
 
 EPILOG = """
 \b
 Examples:
   lmkit generate --prefix "once upon"
   lmkit generate -m my-rnn -n 5 --temperature 0.8 --top-p 0.95 --seed 1
-  lmkit generate --prefix "ROMEO:" --lines 8 --max-tokens 400
+  lmkit generate --prefix "ROMEO:" --lines 8 --max-tokens 400 --stop "JULIET:"
+  lmkit generate --prefix "the owl" --beams 8 -n 3        the three likeliest texts
+  lmkit generate --prefix "the owl" --suffix "the tree ." what may stand between (n-grams)
+  lmkit generate --prefix-file beginnings.txt --json > texts.jsonl
+  lmkit generate -i                                       a prefix a line, from the keyboard
 """
 
 
 @click.command("generate", epilog=EPILOG)
 @click.option("-m", "--model", metavar="DIR", help="Model folder  [LMKIT_MODEL or lmkit-model]")
-@click.option("--prefix", default="", metavar="TEXT", help="Text to go on from")
-@click.option("-n", "--samples", default=1, metavar="SAMPLES", type=int, help="How many texts  [1]")
 @click.option(
-    "--max-tokens", default=MAX_TOKENS, metavar="N", type=int, help=f"Stop after N tokens  [{MAX_TOKENS}]"
+    "--prefix", multiple=True, metavar="TEXT", help="Text to go on from; may be given several times"
 )
+@click.option("--prefix-file", metavar="FILE", help="A file of prefixes, one a line; - is standard input")
 @click.option(
-    "--lines",
-    metavar="N",
-    type=int,
-    help="Stop after N line ends; 0 goes on  [1; 0 for a model that reads across lines]",
+    "--suffix", metavar="TEXT", help="Fill the gap between --prefix and this end of a line (n-grams)."
 )
-@click.option(
-    "--temperature",
-    default=1.0,
-    metavar="T",
-    type=float,
-    help="Below 1 safer, above 1 wilder, 0 greedy  [1.0]",
-)
-@click.option(
-    "--top-k", default=0, metavar="K", type=int, help="Draw from the K likeliest tokens; 0 is all  [0]"
-)
-@click.option(
-    "--top-p",
-    default=1.0,
-    metavar="P",
-    type=float,
-    help="Draw from the likeliest tokens that hold mass P  [1.0]",
-)
-@click.option("--seed", metavar="S", type=int, help="For the same text again  [a fresh one]")
-@click.option("--allow-unk", is_flag=True, help="Let <unk> be written.")
+@click.option("-i", "--interactive", is_flag=True, help="Read a prefix a line, and go on from each at once.")
+@click.option("--show-probs", is_flag=True, help="Colour words by their surprisal, on a terminal.")
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object a sample, with tokens and log-probabilities."
 )
-def command(model: str | None, samples: int, seed: int | None, as_json: bool, **options: object) -> None:
-    """Write text with a model, from a prefix on."""
+@config_options(GenerationConfig)
+def command(
+    model: str | None,
+    prefix: tuple[str, ...],
+    prefix_file: str | None,
+    suffix: str | None,
+    interactive: bool,
+    show_probs: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Write text with a model, from a prefix on.
+
+    Text is written as it comes. The last word of a prefix is completed where the model does not know it; a space
+    behind it says that it is whole.
+    """
     from lmkit.bundle import load
-    from lmkit.generation import generate
+
+    config = make(GenerationConfig, {name: value for name, value in given.items() if value not in (None, ())})
+    if interactive and (prefix or prefix_file or as_json):
+        raise UsageError(
+            "-i reads prefixes from standard input; give no --prefix, --prefix-file or --json with it"
+        )
+    prefixes = [*prefix, *(_lines(prefix_file) if prefix_file else [])]
+    loaded = load(model)
+    if suffix is not None:
+        _fill(loaded, prefixes or [""], suffix, config, as_json=as_json)
+    elif interactive:
+        _converse(loaded, config, show_probs=show_probs)
+    else:
+        _print(loaded, prefixes or [""], config, show_probs=show_probs, as_json=as_json)
+
+
+def _print(
+    model: LanguageModel, prefixes: list[str], config: GenerationConfig, *, show_probs: bool, as_json: bool
+) -> None:
+    """Print the texts of some prefixes."""
+    from lmkit.cli.printing import JsonPrinter, TextPrinter, print_all
+    from lmkit.generation import Sample, Token, generate, stream
+    from lmkit.generation.streaming import line_ends, searched
     from lmkit.seeds import fresh_seed
 
-    loaded = load(model)
-    seed = fresh_seed() if seed is None else seed
-    results = generate(loaded, samples=samples, seed=seed, **options)  # type: ignore[arg-type]
-    for index, sample in enumerate(results):
+    config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
+    assert config.seed is not None
+    if searched(config):
+        found = generate(model, prefixes, **asdict(config))
         if as_json:
-            tokens = [loaded.tokenizer.vocab[i] for i in sample.ids]
-            entry = {
-                "text": sample.text, "prefix": sample.prefix, "tokens": tokens, "logprobs": sample.logprobs,
-                "reason": sample.reason, "seed": seed, "sample": index, "schema": 1,
-            }  # fmt: skip
-            click.echo(json.dumps(entry, ensure_ascii=False))
+            JsonPrinter(found, model.tokenizer, seed=config.seed, of_prefix=config.samples).close()
+            return
+        tokens = iter([Token(i, 0, 0.0, s.text[len(s.prefix) :], s.reason) for i, s in enumerate(found)])
+        prefixes, count = [sample.prefix for sample in found], 1
+    else:
+        tokens, count = (
+            stream(model, prefixes, logprobs=as_json or show_probs, **asdict(config)),
+            config.samples,
+        )
+    printer: JsonPrinter | TextPrinter
+    if as_json:
+        samples = [Sample(prefix=text, text=text) for text in prefixes for _ in range(config.samples)]
+        printer = JsonPrinter(samples, model.tokenizer, seed=config.seed, of_prefix=config.samples)
+    else:
+        apart = line_ends(model, config) != 1 or any("\n" in text for text in prefixes)
+        printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs and not searched(config))
+    print_all(tokens, printer)
+
+
+def _fill(
+    model: LanguageModel, prefixes: list[str], suffix: str, config: GenerationConfig, *, as_json: bool
+) -> None:
+    """Print the lines that begin with each prefix and end with the suffix."""
+    from lmkit.cli.printing import JsonPrinter, harmless
+    from lmkit.generation.infill import infill
+    from lmkit.seeds import fresh_seed
+
+    config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
+    assert config.seed is not None
+    found = [sample for prefix in prefixes for sample in infill(model, prefix, suffix, **asdict(config))]
+    if as_json:
+        JsonPrinter(found, model.tokenizer, seed=config.seed, of_prefix=config.samples).close()
+        return
+    for sample in found:
+        click.echo(harmless(sample.text))
+
+
+def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: bool) -> None:
+    """Read prefixes from standard input, and go on from each; an empty line goes on from the last text."""
+    from lmkit.cli.printing import TextPrinter, print_all
+    from lmkit.generation.prefixes import Reader, read_prefix
+    from lmkit.generation.streaming import Token, run, searched
+
+    if searched(config):
+        raise UsageError("-i writes text as it comes; beams, best_of and distinct choose among whole texts")
+    reader, last = Reader(model), ""
+    if sys.stdin.isatty():
+        click.echo("a prefix a line; an empty line goes on from the last text; Ctrl-D ends", err=True)
+    while True:
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            return
+        typed = line.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
+        try:
+            prefix = read_prefix(model.tokenizer, typed or last)
+        except InputError as error:
+            click.echo(f"lmkit: error: {error}", err=True)
             continue
-        if index and "\n" in "".join(result.text for result in results):
-            click.echo()  # texts of several lines stand apart
-        click.echo(_harmless(sample.text))
+        written: list[str] = [""] * config.samples
+
+        def noted(token: Token, written: list[str] = written) -> Token:
+            written[token.sample] += token.text
+            return token
+
+        tokens = run(model, [prefix], config, states=[reader.state(prefix.ids)], logprobs=show_probs)
+        printer = TextPrinter([prefix.text], config.samples, apart=False, show_probs=show_probs)
+        print_all(map(noted, tokens), printer)
+        last = prefix.text + written[-1]
 
 
-def _harmless(text: str) -> str:
-    """Show control characters escaped on a terminal, which would obey them."""
-    if not sys.stdout.isatty():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+def _lines(name: str) -> list[str]:
+    """Read a file of prefixes, one a line."""
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read as a file of prefixes: {error.strerror}") from None
+    lines = data.removesuffix(b"\n").split(b"\n")
+    if not data:
+        raise InputError(f"{name}: holds no prefixes; write one a line")
+    texts = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            texts.append(line.removesuffix(b"\r").decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: line {number} is not UTF-8 text: {error.reason}") from None
+    return texts

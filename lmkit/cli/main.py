@@ -33,6 +33,7 @@ COMMANDS = {
     "classify": "Say which of several models each line is most likely of.",
     "mix": "Average several models.",
     "generate": "Write text with a model.",
+    "complete": "Complete the word that is being typed.",
     "export": "Write a model in a format of other tools.",
     "import": "Read a model from a format of other tools.",
     "plot": "Draw the learning curves of trained models.",

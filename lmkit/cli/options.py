@@ -60,6 +60,10 @@ def _flag(f: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
         flags = [flag] if f.default is False else [f"{flag}/--no-{flag[2:]}"]
         return click.option(*flags, is_flag=True, **parameters)
     flags = ["-o", "-m", "--model", flag] if f.name == "output" else [flag]
+    if f.metadata["short"]:
+        flags = [f"-{f.metadata['short']}", *flags]
+    if hint == tuple[str, ...]:  # one a flag: they may hold anything
+        return click.option(*flags, f.name, multiple=True, metavar="TEXT", **parameters)
     parameters["metavar"] = "|".join(f.metadata["choices"]) or _metavar(hint)
     return click.option(*flags, f.name, **parameters)
 

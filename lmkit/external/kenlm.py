@@ -50,6 +50,10 @@ class KenlmState:
         """Give the state of some of the positions."""
         return KenlmState(tuple(self.states[int(row)] for row in rows))
 
+    def join(self, *others: KenlmState) -> KenlmState:
+        """Give the positions of this state and of others, one after another."""
+        return KenlmState(sum((other.states for other in others), self.states))
+
 
 class KenlmModel(LanguageModel):
     """A model that KenLM holds.

@@ -51,6 +51,11 @@ class CacheState:
         """Give the state of some of the positions."""
         return CacheState(self.model.select(rows), self.history[np.asarray(rows, np.int64)])
 
+    def join(self, *others: CacheState) -> CacheState:
+        """Give the positions of this state and of others, one after another."""
+        history = np.concatenate([self.history, *(other.history for other in others)])
+        return CacheState(self.model.join(*(other.model for other in others)), history)
+
 
 class Cached(LanguageModel):
     """A model with a cache of n-grams. It remembers across line ends, whatever the model itself does.

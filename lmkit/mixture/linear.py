@@ -34,6 +34,11 @@ class MixtureState:
         """Give the state of some of the positions."""
         return MixtureState(tuple(part.select(rows) for part in self.parts))
 
+    def join(self, *others: MixtureState) -> MixtureState:
+        """Give the positions of this state and of others, one after another."""
+        of_parts = zip(self.parts, *(other.parts for other in others), strict=True)
+        return MixtureState(tuple(first.join(*rest) for first, *rest in of_parts))
+
 
 class Mixture(LanguageModel):
     """Models of one tokenizer, with a weight each.

@@ -39,6 +39,10 @@ class NgramState:
         """Give the state of some of the positions."""
         return NgramState(self.nodes[np.asarray(rows, np.int64)])
 
+    def join(self, *others: NgramState) -> NgramState:
+        """Give the positions of this state and of others, one after another."""
+        return NgramState(np.concatenate([self.nodes, *(other.nodes for other in others)]))
+
 
 class NgramModel(LanguageModel):
     """A trie of n-grams with a tokenizer; the probability of a token is that of the longest n-gram that ends in it.
@@ -53,6 +57,7 @@ class NgramModel(LanguageModel):
         self.tokenizer = tokenizer
         self.trie = trie
         self.smoothing = smoothing
+        self._sums: np.ndarray | None = None  # of unigrams, once a token was drawn
 
     @property
     def order(self) -> int:
@@ -76,6 +81,20 @@ class NgramModel(LanguageModel):
         out = np.empty((len(state), len(self.tokenizer.vocab)), np.float32)
         self.trie.distribution(state.nodes, out)
         return out
+
+    def draw(
+        self, state: NgramState, points: np.ndarray, *, logprobs: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a token (B,) at each position, with log p of each: a walk through the n-grams that the state knows."""
+        if self.trie.quantize is not None:  # sums to one only nearly: the plain draw makes it so
+            return super().draw(state, points)
+        if self._sums is None:
+            self._sums = self.trie.unigram_sums()
+        tokens, found = self.trie.draw(self._sums, state.nodes, points)
+        if tokens.min(initial=0) < 0:
+            rest = np.flatnonzero(tokens < 0)
+            tokens[rest], found[rest] = super().draw(state.select(rest), points[rest])
+        return tokens, found
 
     def score_ids(self, ids: np.ndarray, state: NgramState | None = None) -> tuple[np.ndarray, NgramState]:
         """Give log p of each token (T,), and the state after them: a compiled loop, on all cores for a long text."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.ngram.kernels import bulk, lookup
+from lmkit.ngram.kernels import bulk, draws, lookup
 
 _SHORT = 64  # tokens; below, setting up a bulk takes longer than it saves
 
@@ -64,3 +64,16 @@ class Queries(ABC):
     def distribution(self, nodes: np.ndarray, out: np.ndarray) -> None:
         """Write log p of every token (B, V) after each state (B, order - 1) into `out`."""
         lookup.distribution(*self.columns, nodes, out)
+
+    def draw(self, sums: np.ndarray, nodes: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a token (B,) after each state (B, order - 1), with log p of each: see `kernels.draws`."""
+        tokens, logprobs = np.empty(len(nodes), np.int64), np.empty(len(nodes), np.float32)
+        draws.draw_batch(*self.columns, sums, nodes, points, tokens, logprobs)
+        return tokens, logprobs
+
+    def unigram_sums(self) -> np.ndarray:
+        """Give the probability of the unigrams before each word (V + 1,) in float64, `<s>` having none."""
+        vocab_size = int(self.level[1])
+        unigrams = np.empty((1, vocab_size), np.float32)
+        self.distribution(np.empty((1, 0), np.int64), unigrams)
+        return np.concatenate([[0.0], np.cumsum(np.exp(unigrams[0].astype(np.float64)))])

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from lmkit.errors import UsageError, did_you_mean
 from lmkit.nn.activations import ACTIVATIONS
 from lmkit.nn.activations import activation as activation_named
-from lmkit.nn.mogrifier import Mogrifier
+from lmkit.nn.mogrifier import Mogrifier, lstm_step
 from lmkit.nn.recurrence import Recurrence, State
+from lmkit.nn.rows import Linear, linear, lstm, sigmoid, tanh
 from lmkit.nn.sru import Sru
 
 
@@ -44,8 +45,8 @@ class Mlp(Recurrence):
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         phi = activation_named(activation)
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        self.phi = phi
-        self.layer = nn.Linear(input_size, hidden_size)
+        self.phi = {"tanh": tanh, "sigmoid": sigmoid}.get(activation, phi)
+        self.layer = Linear(input_size, hidden_size)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Map x (T, B, I) to phi(x W + b) (T, B, H); the state stays the empty tuple."""
@@ -63,11 +64,12 @@ class _Fused(Recurrence):
         gru    0.055         0.040
         rnn    0.027         0.015
 
-    Switching oneDNN off for the call (0.073) is slower, and the switch is global: not safe among threads.
+    Switching oneDNN off for the call (0.073) is slower, and the switch is global: not safe among threads. The equations
+    are written out below, so that their products can be those of `rows`.
     """
 
     layer: nn.RNNBase
-    equations: Callable[..., Tensor | tuple[Tensor, Tensor]]  # (x, state, weights...) -> next state
+    equations: Callable[[Tensor, Tensor, State], State]  # (x W + b, h W + b, state) -> next state
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
@@ -83,11 +85,16 @@ class _Fused(Recurrence):
 
     def _step(self, x: Tensor, state: State) -> State:
         """One step: x (B, I) and the state to the next state."""
-        weights = (
-            getattr(self.layer, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        after = self.equations(x, state if len(state) > 1 else state[0], *weights)
-        return after if isinstance(after, tuple) else (after,)
+        by_input, by_state, *biases = self.weights()
+        by_input = linear(x, by_input, biases[0])  # (B, gates H)
+        by_state = linear(state[0], by_state, biases[1])
+        return self.equations(by_input, by_state, state)
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """Give the weights by input and by state, and their biases."""
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        found: tuple[Tensor, ...] = tuple(getattr(self.layer, name) for name in names)
+        return found
 
 
 class Rnn(_Fused):
@@ -104,7 +111,8 @@ class Rnn(_Fused):
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
         self.layer = nn.RNN(input_size, hidden_size, nonlinearity=activation)
-        self.equations = torch.rnn_tanh_cell if activation == "tanh" else torch.rnn_relu_cell
+        phi = tanh if activation == "tanh" else torch.relu
+        self.equations = lambda by_input, by_state, _: (phi(by_input + by_state),)
 
 
 class Gru(_Fused):
@@ -119,7 +127,7 @@ class Gru(_Fused):
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
         self.layer = nn.GRU(input_size, hidden_size)
-        self.equations = torch.gru_cell
+        self.equations = gru_step
 
 
 class Lstm(_Fused):
@@ -136,7 +144,20 @@ class Lstm(_Fused):
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
         self.layer = nn.LSTM(input_size, hidden_size)
-        self.equations = torch.lstm_cell
+        self.equations = lstm_step
+
+    def _step(self, x: Tensor, state: State) -> State:
+        """One step in one call, where that is made for it."""
+        by_input, by_state, *biases = self.weights()
+        h, c = state
+        return lstm(x, h, c, by_input, by_state, (biases[0], biases[1])) or super()._step(x, state)
+
+
+def gru_step(by_input: Tensor, by_state: Tensor, state: State) -> State:
+    """Give the next state (B, H) of a GRU, from the products (B, 3H) for R, Z and N."""
+    (xr, xz, xn), (hr, hz, hn) = by_input.chunk(3, dim=-1), by_state.chunk(3, dim=-1)
+    n = tanh(xn + sigmoid(xr + hr) * hn)
+    return (n + sigmoid(xz + hz) * (state[0] - n),)
 
 
 CELLS: dict[str, type[Recurrence]] = {

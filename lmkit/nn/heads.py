@@ -11,13 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lmkit.errors import UsageError, did_you_mean
+from lmkit.nn.rows import Linear, linear
 from lmkit.nn.softmax import log_softmax
+
+if TYPE_CHECKING:
+    from lmkit.nn.screening import Screen
 
 # enough rows for each reading of the table to be worth it
 _SCORES_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 27}
@@ -42,6 +48,10 @@ class Head(nn.Module):
 
     def loss(self, features: Tensor, targets: Tensor) -> Tensor:
         """Give the surprisal (N,) of targets (N,) after features (N, E), in nats."""
+        raise NotImplementedError
+
+    def draw(self, features: Tensor, points: np.ndarray) -> np.ndarray:
+        """Draw a word (B,) after each row of features (B, E) on a CPU, from a uniform number (B,) in [0, 1) each."""
         raise NotImplementedError
 
     def prepare(self, unigram: Tensor) -> None:
@@ -101,10 +111,11 @@ class FullHead(Head):
     """
 
     kind = "full"
+    _screen: tuple[int, Screen] | None = None  # made of the weights of a version
 
     def logits(self, features: Tensor) -> Tensor:
         """Give unnormalised log-probabilities (..., V): W h + b."""
-        return functional.linear(features, self.weight).to(self.bias.dtype) + self.possible_bias()
+        return linear(features, self.weight).to(self.bias.dtype) + self.possible_bias()
 
     def possible_bias(self) -> Tensor:
         """Give b (V,), minus infinity for the word that never comes."""
@@ -129,6 +140,14 @@ class FullHead(Head):
             whole = torch.cat([_log_sum_exp(some, self.weight, bias) for some in rows])
             own = (features * self.weight[targets]).sum(-1) + bias[targets]
             return (whole - own).clamp_min(0.0)  # rounding makes no word more than certain
+
+    def draw(self, features: Tensor, points: np.ndarray) -> np.ndarray:
+        """Draw a word (B,) after each row of features (B, E), without the softmax: see `screening`."""
+        from lmkit.nn.screening import Screen
+
+        if self._screen is None or self._screen[0] != self.weight._version:
+            self._screen = (self.weight._version, Screen(self.weight, self.possible_bias()))
+        return self._screen[1].draw(features, points)
 
     def prepare(self, unigram: Tensor) -> None:
         """Set the bias to the log unigram distribution (V,)."""
@@ -164,12 +183,12 @@ class AdaptiveHead(Head):
             raise UsageError(
                 f"cutoffs {self.cutoffs} of {vocab_size} words; they must rise, from 1 to below it"
             )
-        self.clusters = nn.Linear(input_size, len(self.cutoffs))  # their scores, in the short list
+        self.clusters = Linear(input_size, len(self.cutoffs))  # their scores, in the short list
 
     def _logprobs_in(self, part: int, features: Tensor) -> Tensor:
         """Give log p of each word of a part: the short list, 0, with the clusters at its end, or a cluster."""
         low, high = self.edges[part]
-        scores = functional.linear(features, self.weight[low:high]).to(self.bias.dtype) + self.bias[low:high]
+        scores = linear(features, self.weight[low:high]).to(self.bias.dtype) + self.bias[low:high]
         if self.never is not None and low <= self.never < high:
             scores[..., self.never - low] = -torch.inf
         if part == 0:
@@ -207,6 +226,20 @@ class AdaptiveHead(Head):
                 loss = loss.index_add(0, rows, -inside.gather(-1, (targets[rows] - low)[:, None])[:, 0])
         return loss
 
+    def draw(self, features: Tensor, points: np.ndarray) -> np.ndarray:
+        """Draw a word (B,) after each row of features (B, E): of the short list, or of a cluster drawn there."""
+        size = self.edges[0][1]
+        with torch.no_grad():
+            short = self._logprobs_in(0, features).numpy()
+        words, rest = _inverted(short, points)
+        for cluster, (low, _) in enumerate(self.edges[1:], 1):
+            rows = np.flatnonzero(words == size + cluster - 1)
+            if len(rows):
+                with torch.no_grad():
+                    inside = self._logprobs_in(cluster, features[torch.as_tensor(rows)]).numpy()
+                words[rows] = -1 - low - _inverted(inside, rest[rows])[0]
+        return np.where(words < 0, -1 - words, words)
+
     def prepare(self, unigram: Tensor) -> None:
         """Set the biases to the log unigram distribution (V,), and those of the clusters to the log of their sums."""
         sums = torch.stack([unigram[low:high].sum() for low, high in self.edges[1:]])
@@ -214,6 +247,18 @@ class AdaptiveHead(Head):
             self.bias.copy_(unigram.clamp_min(1e-7).log())
             self.clusters.bias.copy_(sums.clamp_min(1e-7).log())
             self.clusters.weight.zero_()
+
+
+def _inverted(logprobs: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the words (B,) at some points (B,) of the distributions (B, V), and how far into each word they fall."""
+    cumulative = np.cumsum(np.exp(logprobs), axis=1, dtype=np.float64)
+    goals = points * cumulative[:, -1]
+    words = np.array([row.searchsorted(goal, "right") for row, goal in zip(cumulative, goals, strict=True)])
+    words = np.minimum(words, [row.searchsorted(row[-1]) for row in cumulative])
+    rows = np.arange(len(words))
+    before = np.where(words > 0, cumulative[rows, words - 1], 0.0)
+    inside = (goals - before) / (cumulative[rows, words] - before)
+    return words, np.clip(inside, 0.0, np.nextafter(1.0, 0.0))
 
 
 HEADS: dict[str, type[Head]] = {"adaptive": AdaptiveHead, "full": FullHead}

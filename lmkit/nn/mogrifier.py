@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lmkit.nn.recurrence import Recurrence, State
+from lmkit.nn.rows import Linear, linear, sigmoid, tanh
 
 ROUNDS = 4
 
@@ -34,8 +35,7 @@ class Mogrifier(Recurrence):
         rank = max(1, min(input_size, hidden_size) // 4)
         ends = [(hidden_size, input_size), (input_size, hidden_size)] * (ROUNDS // 2)
         self.rounds = nn.ModuleList(
-            nn.Sequential(nn.Linear(before, rank, bias=False), nn.Linear(rank, after))
-            for before, after in ends
+            nn.Sequential(Linear(before, rank, bias=False), Linear(rank, after)) for before, after in ends
         )
         self.cell = nn.LSTMCell(input_size, hidden_size)
 
@@ -46,9 +46,20 @@ class Mogrifier(Recurrence):
         for step in x.unbind(0):
             for number, gate in enumerate(self.rounds):
                 if number % 2:
-                    h = 2 * torch.sigmoid(gate(step)).to(h.dtype) * h
+                    h = 2 * sigmoid(gate(step)).to(h.dtype) * h
                 else:
-                    step = 2 * torch.sigmoid(gate(h)).to(x.dtype) * step
-            h, c = self.cell(step, (h, c))
+                    step = 2 * sigmoid(gate(h)).to(x.dtype) * step
+            if torch.is_grad_enabled():
+                h, c = self.cell(step, (h, c))
+            else:
+                of_step = linear(step, self.cell.weight_ih, self.cell.bias_ih)
+                h, c = lstm_step(of_step, linear(h, self.cell.weight_hh, self.cell.bias_hh), (h, c))
             outputs.append(h)
         return torch.stack(outputs), (h, c)
+
+
+def lstm_step(by_input: Tensor, by_state: Tensor, state: State) -> State:
+    """Give the next state (B, H), (B, H) of an LSTM, from the products (B, 4H) for I, F, G and O."""
+    i, f, g, o = (by_input + by_state).chunk(4, dim=-1)
+    c = sigmoid(f) * state[1] + sigmoid(i) * tanh(g)
+    return sigmoid(o) * tanh(c), c

@@ -11,9 +11,10 @@ Lei et al. 2018, without the peepholes on C_{t-1}, which would make the gates wa
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmkit.nn.recurrence import Recurrence, State
+from lmkit.nn.rows import Linear
 from lmkit.nn.scan import scan
 from lmkit.nn.sru_loop import highway, runs_on
 
@@ -29,8 +30,8 @@ class Sru(Recurrence):
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
-        self.layer = nn.Linear(input_size, 3 * hidden_size)
-        self.skip = nn.Linear(input_size, hidden_size, bias=False) if input_size != hidden_size else None
+        self.layer = Linear(input_size, 3 * hidden_size)
+        self.skip = Linear(input_size, hidden_size, bias=False) if input_size != hidden_size else None
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""

@@ -14,6 +14,7 @@ from lmkit.errors import ModelFormatError, UsageError
 from lmkit.model import FeatureModel
 from lmkit.nn.devices import choose, prepare
 from lmkit.nn.recurrence import State as LayerState
+from lmkit.nn.rows import apart
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.network import Network
 from lmkit.text.tokenizer import Tokenizer
@@ -44,6 +45,13 @@ class RnnState:
         index = torch.as_tensor(np.asarray(rows, np.int64), device=self.features.device)
         layers = tuple(tuple(part[index] for part in layer) for layer in self.layers)
         return RnnState(self.features[index], layers)
+
+    def join(self, *others: RnnState) -> RnnState:
+        """Give the positions of this state and of others, one after another."""
+        features = torch.cat([self.features, *(other.features for other in others)])
+        of_layers = zip(self.layers, *(other.layers for other in others), strict=True)
+        layers = tuple(tuple(torch.cat(part) for part in zip(*layer, strict=True)) for layer in of_layers)
+        return RnnState(features, layers)
 
     def _tensors(self) -> list[Tensor]:
         return [self.features, *(part for layer in self.layers for part in layer)]
@@ -79,17 +87,30 @@ class RnnModel(FeatureModel):
 
     def step(self, state: RnnState, tokens: np.ndarray) -> RnnState:
         """Give the state after one more token (B,) at each position: h_t = update(h_{t-1}, w_t)."""
-        features, layers = self._read(np.asarray(tokens, np.int64)[None], state.layers)
+        with apart():
+            features, layers = self._read(np.asarray(tokens, np.int64)[None], state.layers)
         return RnnState(features[0], layers)
 
     def next_logprobs(self, state: RnnState) -> np.ndarray:
         """Give log p of every token (B, V): log softmax(E h_t + b)."""
-        with torch.no_grad():
+        with torch.no_grad(), apart():
             return np.asarray(self.network.output.logprobs(state.features).cpu().numpy())
 
     def features(self, state: RnnState) -> np.ndarray:
         """Give the features (B, E) that the next token is predicted from."""
         return np.asarray(state.features.cpu().numpy())
+
+    def draw(
+        self, state: RnnState, points: np.ndarray, *, logprobs: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a token (B,) at each position; log p of each takes the distribution, which a draw does not."""
+        if self.device.type != "cpu":
+            return super().draw(state, points)
+        with apart():
+            tokens = self.network.output.draw(state.features, points)
+        if not logprobs:
+            return tokens, np.full(len(tokens), np.nan, np.float32)
+        return tokens, self.next_logprobs(state)[np.arange(len(tokens)), tokens]
 
     def score_ids(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[np.ndarray, RnnState]:
         """Give log p of each token (T,), and the state after them: the layers read long pieces at once."""

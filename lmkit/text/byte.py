@@ -57,6 +57,10 @@ class ByteTokenizer(Tokenizer):
             b"\n" if i == EOS else b"" if i <= EOS else bytes([_BYTES[int(i) - 3]]) for i in ids
         ).decode("utf-8", errors="replace")
 
+    def bytes_of(self, index: int) -> bytes:
+        """Give the byte; specials but the line end stand for nothing."""
+        return b"\n" if index == EOS else bytes(_BYTES[index - 3 : index - 2]) if index > EOS else b""
+
     def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
         """Give the ids of whole lines."""
         return _TABLE[np.frombuffer(block, np.uint8)]

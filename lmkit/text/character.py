@@ -83,6 +83,10 @@ class CharTokenizer(Tokenizer):
         """Join characters; an unknown one shows as U+FFFD."""
         return "".join("\n" if i == EOS else "\ufffd" if i == UNK else self.vocab[int(i)] for i in ids)
 
+    def bytes_of(self, index: int) -> bytes:
+        """Give the UTF-8 of a character, that of U+FFFD for an unknown one."""
+        return "\ufffd".encode() if index == UNK else super().bytes_of(index)
+
     def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
         """Give the ids of whole lines."""
         ids = self._table[_points(block.decode("utf-8"))]

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 DEFAULT_SIZE = 8000
 _SAMPLE_BYTES = 64 << 20  # merges settle long before; training on more only costs memory
 
+# Byte-level subwords are written with a printable character for each byte: its own where that is one, else the next
+# free one from 256 on (Radford et al. 2019).
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + i): byte for i, byte in enumerate(_OTHERS)}
+
 
 class BpeTokenizer(Tokenizer):
     """Subwords learnt by merging the most frequent pairs of neighbours, from bytes up."""
@@ -84,6 +90,14 @@ class BpeTokenizer(Tokenizer):
             elif index > EOS:
                 lines[-1].append(int(index))
         return "\n".join(self.model.decode(line, skip_special_tokens=False) for line in lines)
+
+    def bytes_of(self, index: int) -> bytes:
+        """Give the bytes of a subword; specials but the line end stand for nothing."""
+        if index <= EOS:
+            return b"\n" if index == EOS else b""
+        token = self.vocab[index]
+        plain = all(character in _BYTE_OF for character in token)
+        return bytes(_BYTE_OF[character] for character in token) if plain else token.encode()
 
     def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:
         """Give the ids of whole lines, many lines at a time on all cores."""

@@ -16,7 +16,7 @@ from lmkit.files import read_json, write_json
 from lmkit.registry import Registry
 from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus
-from lmkit.text.vocabulary import EOS, SPECIALS, UNK, Vocabulary
+from lmkit.text.vocabulary import BOS, EOS, SPECIALS, UNK, Vocabulary
 
 TOKENIZERS = Registry(
     "lmkit.tokenizers",
@@ -110,6 +110,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         r"""Give the text of ids; a line end (2) becomes ``\n``."""
+
+    def bytes_of(self, index: int) -> bytes:
+        """Give what a token stands for inside a text; `<s>` stands for nothing."""
+        return b"" if index == BOS else b"\n" if index == EOS else self.vocab[index].encode()
 
     @abstractmethod
     def encode_block(self, block: bytes, *, oov: int = UNK) -> np.ndarray:

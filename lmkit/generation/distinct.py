@@ -1,0 +1,76 @@
+"""Texts that are all different, as if drawn one after another without putting any back.
+
+Stochastic beam search (Kool, van Hoof and Welling 2019): a text has the key log p + noise, the noise of a Gumbel
+distribution, and the texts of the k highest keys are k draws without replacement, in the order of their keys. The key
+of a beginning is the highest of those of all texts that begin so. So keys are drawn from the root down, those of the
+next tokens under the condition that the highest is that of their beginning, and a beam search finds the highest.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from lmkit.config import GenerationConfig, seconds
+from lmkit.generation.beam import Hypothesis, Step, highest
+from lmkit.generation.prefixes import Prefix
+from lmkit.generation.processors import Chain
+from lmkit.generation.streaming import line_ends
+from lmkit.model import LanguageModel
+from lmkit.seeds import check_seed, fresh_seed, generator
+
+
+def distinct_texts(
+    model: LanguageModel, prefix: Prefix, state: Any, rules: Chain, config: GenerationConfig
+) -> list[Hypothesis]:
+    """Draw `samples` different texts, in the order in which they would be drawn one by one.
+
+    There are fewer if the rules allow no more.
+
+    Args:
+        model: Any language model.
+        prefix: What they go on from.
+        state: (1,) after the certain tokens of the prefix.
+        rules: What the distributions go through; texts are drawn from what comes out.
+        config: `samples`, `max_tokens`, `lines`, `max_time` and `seed`.
+    """
+    rng = generator(check_seed(fresh_seed() if config.seed is None else config.seed), 0)
+    until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
+    lines = line_ends(model, config)
+    alive, keys = [Hypothesis(None, -1, 0.0, 0.0)], np.zeros(1)
+    over: list[tuple[float, Hypothesis, int]] = []  # key, text, and the beginning that it was, -1 for none
+    step = Step.first(model, prefix, state, rules)
+    for length in range(1, config.max_tokens + 1):
+        plain, shaped = step.distributions()
+        totals = shaped + np.array([h.score for h in alive])[:, None]  # (B, V)
+        found = _keys(totals, keys, rng)
+        best = highest(found.ravel(), config.samples).tolist()
+        grown = list(over)
+        for row, token in (divmod(place, totals.shape[1]) for place in best):
+            text = Hypothesis(alive[row], token, float(plain[row, token]), float(totals[row, token]))
+            grown.append((float(found[row, token]), text, row))
+        grown = sorted(grown, key=lambda entry: -entry[0])[: config.samples]
+        late = length == config.max_tokens or time.monotonic() > until
+        ended = [row < 0 or late or bool(lines and text.ended == lines) for _, text, row in grown]
+        over = [(key, text, -1) for (key, text, _), end in zip(grown, ended, strict=True) if end]
+        going = [entry for entry, end in zip(grown, ended, strict=True) if not end]
+        if not going:
+            break
+        alive, keys = [text for _, text, _ in going], np.array([key for key, _, _ in going])
+        step = step.after([row for _, _, row in going], np.array([text.token for text in alive]))
+    return [text for _, text, _ in over]
+
+
+def _keys(totals: np.ndarray, highest_key: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw keys (B, V) around log-probabilities (B, V), under the condition that the highest of each row is given (B,).
+
+    Kool et al. 2019, appendix B.3: the same to the last digits where the keys are far below the highest one.
+    """
+    free = totals + rng.gumbel(size=totals.shape)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        below = free - free.max(axis=1, keepdims=True)  # 0 at the highest
+        v = highest_key[:, None] - free + np.log1p(-np.exp(below))
+        keys = highest_key[:, None] - np.maximum(v, 0) - np.log1p(np.exp(-np.abs(v)))
+    return np.where(below == 0, highest_key[:, None], np.where(np.isfinite(totals), keys, -np.inf))

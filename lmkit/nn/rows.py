@@ -1,0 +1,105 @@
+"""Steps whose rows do not know of each other: a text is the same whatever is generated beside it.
+
+A library multiplies one row, a few, and many in different ways, which round differently, and takes a function of the
+last numbers of an array in another way than of the others. Where a token is drawn, a difference in the last bit can be
+another token, and then another text. Here each row is multiplied by the weights in one order, however many there are,
+and each number is a function of itself alone. For a single row that is also the fastest way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_LARGE = 1 << 22  # multiplications that are worth a second thread
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let the functions of this file go row by row within the block, in this thread."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Give x W^T + b (..., O) of x (..., I), W (O, I) and b (O,), within `apart` each row as if it were alone.
+
+    >>> x, weight = torch.randn(5, 3), torch.randn(4, 3)
+    >>> with torch.no_grad(), apart():
+    ...     bool((linear(x, weight)[2] == linear(x[2:3], weight)[0]).all())
+    True
+    """
+    if not _goes_apart(x) or weight.dtype != torch.float32:
+        return functional.linear(x, weight, bias)
+    rows = x.detach().reshape(-1, x.shape[-1]).contiguous()
+    out = torch.from_numpy(products(rows.numpy(), weight.detach().contiguous().numpy()))
+    if bias is not None:
+        out += bias.detach()
+    return out.view(*x.shape[:-1], len(weight))
+
+
+def products(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Give x W^T (B, O) of x (B, I) float32 and W (O, I) float32 or int8, each row as if it were alone."""
+    from lmkit.nn import row_kernels
+
+    out = np.empty((len(x), len(weight)), np.float32)
+    large = weight.size * len(x) > _LARGE
+    (row_kernels.products_in_parallel if large else row_kernels.products)(x, weight, out)
+    return out
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Give 1 / (1 + exp(-x)), within `apart` of each number by itself."""
+    return _each("sigmoid", x) if _goes_apart(x) else torch.sigmoid(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Give the hyperbolic tangent, within `apart` of each number by itself."""
+    return _each("tanh", x) if _goes_apart(x) else torch.tanh(x)
+
+
+def lstm(
+    x: Tensor, h: Tensor, c: Tensor, by_input: Tensor, by_state: Tensor, biases: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor] | None:
+    """Give the next state (B, H) twice of an LSTM in one call, within `apart`; None elsewhere."""
+    if not _goes_apart(x) or by_input.dtype != torch.float32:
+        return None
+    from lmkit.nn import row_kernels
+
+    given = (x, h, c, by_input, by_state, biases[0] + biases[1])
+    after = (
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        torch.empty_like(c, memory_format=torch.contiguous_format),
+    )
+    row_kernels.lstm(*(part.detach().contiguous().numpy() for part in (*given, *after)))
+    return after
+
+
+def _goes_apart(x: Tensor) -> bool:
+    return _apart.get() and x.device.type == "cpu" and x.dtype == torch.float32
+
+
+def _each(name: str, x: Tensor) -> Tensor:
+    from lmkit.nn import row_kernels
+
+    y = x.detach().clone(memory_format=torch.contiguous_format)
+    getattr(row_kernels, name)(y.view(-1).numpy())
+    return y
+
+
+class Linear(nn.Linear):
+    """torch's layer, by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give x W^T + b."""
+        return linear(x, self.weight, self.bias)

@@ -1,0 +1,82 @@
+"""Beam search against the search through everything."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import lmkit
+from lmkit.model import LanguageModel
+from lmkit.text.vocabulary import BOS, EOS, UNK
+
+SMALL = "ab ba aab\nb abba\naa bb ab\nbaba\n" * 5
+
+
+def exhaustive(
+    model: LanguageModel, prefix: str, longest: int, power: float
+) -> list[tuple[float, tuple[int, ...]]]:
+    """Score every text that ends a line within so many tokens, or has as many; no <unk>, renormalised without it."""
+    tokens = [t for t in range(len(model.tokenizer.vocab)) if t not in (UNK, BOS)]
+    found = []
+    for length in range(1, longest + 1):
+        for text in itertools.product(tokens, repeat=length):
+            if EOS in text[:-1] or (text[-1] != EOS and length < longest):
+                continue
+            state, total = model.score_ids(model.tokenizer.encode(prefix), model.start())[1], 0.0
+            for token in text:
+                p = np.exp(model.next_logprobs(state)[0].astype(np.float64))
+                total += np.log(p[token] / (p.sum() - p[UNK]))
+                state = model.step(state, np.array([token]))
+            found.append((total / length**power, text))
+    return sorted(found, reverse=True)
+
+
+@pytest.fixture(scope="module", params=["3-gram", "network"])
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    if request.param == "network":
+        tiny = {"backend": "rnn", "hidden_size": 6, "epochs": 2, "device": "cpu", "threads": 1}
+        return lmkit.train(SMALL, tokenizer="char", holdout=0, **tiny)
+    return lmkit.train(SMALL, order=3, tokenizer="char", holdout=0)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.7, 1.0])
+def test_the_likeliest_texts_are_those_of_exhaustive_search(model: LanguageModel, power: float) -> None:
+    wanted = exhaustive(model, "a", 4, power)[:5]
+    options = {"beams": 200, "max_tokens": 4, "length_penalty": power, "lines": 1}
+    found = lmkit.generate(model, "a", samples=5, **options)
+    scores = [score for score, _ in wanted]
+    assert [tuple(sample.ids) for sample in found] == [text for _, text in wanted] or len(set(scores)) < 5
+    if power == 0:
+        by_likelihood = [sample.score(0) for sample in found]
+        assert by_likelihood == sorted(by_likelihood, reverse=True)
+
+
+@pytest.mark.parametrize("beams", [2, 3, 8])
+def test_more_beams_find_no_worse_text_than_greedy(model: LanguageModel, beams: int) -> None:
+    options = {"max_tokens": 6, "length_penalty": 0, "lines": 1}
+    widest = lmkit.generate(model, "b", beams=400, **options)[0].score(0)
+    assert lmkit.generate(model, "b", beams=beams, **options)[0].score(0) <= widest + 1e-6
+
+
+def test_the_search_keeps_rules_and_prefixes(words: LanguageModel, characters: LanguageModel) -> None:
+    found = lmkit.generate(words, ["the old", "a yo"], samples=3, beams=6, ban=["fox"], raw=True)
+    assert len(found) == 6
+    assert len({sample.text for sample in found}) == 6
+    assert all("fox" not in sample.text.split() for sample in found)
+    assert all(sample.text.startswith("the old ") for sample in found[:3])
+    assert all(sample.text.startswith("a young") for sample in found[3:])
+    assert all(sample.reason == "line end" for sample in found)
+    forced = lmkit.generate(words, "the", beams=4, force=["high"], raw=True)[0]
+    assert "high" in forced.text.split()
+    whole = lmkit.generate(characters, "the old ", beams=4)[0].text
+    cut = lmkit.generate(characters, "the old ", beams=4, stop=[whole[10:13]])[0]
+    assert (cut.text, cut.reason) == (whole[: whole.find(whole[10:13], 8)], "stop")
+    repeated = lmkit.generate(words, "the", beams=4, lines=0, max_tokens=30, no_repeat_ngram=2)[0].ids
+    assert len({tuple(repeated[i : i + 2]) for i in range(len(repeated) - 1)}) == len(repeated) - 1
+
+
+def test_the_search_ends_in_time(words: LanguageModel) -> None:
+    found = lmkit.generate(words, "the", beams=4, lines=0, max_tokens=10**6, max_time="0.2s")
+    assert found[0].ids
