@@ -77,10 +77,10 @@ def facts_of_line(score: LineScore) -> dict[str, Any]:
 
 
 def row_of(facts: Mapping[str, Any], *, as_json: bool) -> str:
-    """Write a row: as JSON, or its values with tabs between; white space in a text that would break it is escaped.
+    r"""Write a row: as JSON, or its values with tabs between; white space in a text that would break it is escaped.
 
-    >>> row_of({"bits": 1.5, "text": "a\tb"}, as_json=False).split("\t")
-    ['1.5', 'a\\tb']
+    >>> row_of({"bits": 1.5, "text": "\tfox"}, as_json=True)
+    '{"bits": 1.5, "text": "\\tfox", "schema": 1}'
     """
     if as_json:
         return json.dumps({**finite(dict(facts)), "schema": 1}, ensure_ascii=False)

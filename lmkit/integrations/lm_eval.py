@@ -119,6 +119,8 @@ def continuation(model: LanguageModel, context: str, wanted: Mapping[str, Any], 
             context,
             max_tokens=int(wanted.get("max_gen_toks", MAX_TOKENS)),
             lines=1 if "\n" in stops else 0,
+            stop=tuple(stop for stop in stops if stop != "\n"),
+            raw=True,  # as the task's own texts are cut into words
             temperature=float(wanted.get("temperature", 1.0)) if drawn else 0.0,
             top_k=int(wanted.get("top_k", 0)) if drawn else 0,
             top_p=float(wanted.get("top_p", 1.0)) if drawn else 1.0,
