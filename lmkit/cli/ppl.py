@@ -78,7 +78,7 @@ def command(
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
     if cache or dynamic:
-        loaded = _adapted(loaded, folder, tune, cache=cache, dynamic=dynamic)
+        loaded = _adapted(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
     elif tune:
         raise UsageError("--tune fits what adapts to the text; say what: --cache, --dynamic")
     with Progress(["scoring"], show=True) as progress:
@@ -135,7 +135,13 @@ def command(
 
 
 def _adapted(
-    model: LanguageModel, folder: Path, tune: tuple[str, ...], *, cache: bool, dynamic: bool
+    model: LanguageModel,
+    folder: Path,
+    chosen: list[str],
+    tune: tuple[str, ...],
+    *,
+    cache: bool,
+    dynamic: bool,
 ) -> LanguageModel:
     """Let a model take up what it reads, fitted to a text that is named, or to its validation text."""
     from lmkit.bundle import measurable_texts
@@ -146,6 +152,13 @@ def _adapted(
     if text is None:
         raise UsageError(
             f"{folder}: has no validation text to fit the cache to; name one that it has not learnt from: --tune FILE"
+        )
+
+    if text == chosen:
+        click.echo(
+            "lmkit: warning: what adapts is fitted to the very text that it is measured on, which flatters it; name "
+            "another one: --tune FILE",
+            err=True,
         )
 
     def say(line: str) -> None:

@@ -103,3 +103,21 @@ def test_perplexity_with_a_cache(lmkit: Run, models: Path) -> None:
     run = lmkit("ppl", "-m", "small", "other.txt", "--cache")
     assert run.returncode == 2
     assert b"--tune" in run.stderr
+    itself = lmkit("ppl", "-m", "one", "other.txt", "--cache", "--tune", "other.txt")
+    assert itself.returncode == 0
+    assert b"flatters" in itself.stderr
+
+
+def test_perplexity_of_a_network_that_learns(lmkit: Run, models: Path) -> None:
+    options = ("--backend", "rnn", "--epochs", 1, "--hidden-size", 8, "--holdout", 0, "--device", "cpu", "-q")
+    assert lmkit("train", "text.txt", "-o", "network", *options).returncode == 0
+    plain = json.loads(lmkit("ppl", "-m", "network", "other.txt", "--json").stdout)
+    run = lmkit("ppl", "-m", "network", "other.txt", "--cache", "--dynamic", "--tune", "text.txt", "--json")
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["perplexity"] < plain["perplexity"]
+    assert all(name in found["signature"] for name in ("dynamic:", "cache:", "adaptive:yes"))
+    assert b"fitted to the first" in run.stderr
+    refused = lmkit("ppl", "-m", "one", "other.txt", "--dynamic", "--tune", "text.txt")
+    assert refused.returncode == 2
+    assert b"recurrent" in refused.stderr
