@@ -6,12 +6,17 @@ other texts of its kind would have. It is paired: both models are measured on th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLES = 10_000
-_GROUPS = 1000  # of neighbouring lines, drawn together
+_GROUPS, _LINES = (
+    1000,
+    5,
+)  # of neighbouring lines, drawn together; and so many lines a group, if there are enough
+_FEWEST = 20  # groups from which something can be said
 _AT_ONCE = 500
 _LEVEL = 0.95
 
@@ -24,6 +29,8 @@ class Difference:
         estimate: on the text as it is.
         low, high: between these 95 % of the differences on redrawn texts are.
         p_value: how often redrawn texts say the opposite, of both sides; small where the difference is no accident.
+
+    The last three are NaN where there are too few lines.
     """
 
     estimate: float
@@ -43,13 +50,20 @@ def paired_bootstrap(
         resamples: How often lines are drawn.
         seed: Of the draws.
 
-    Of more than 1,000 lines, as many groups of neighbours are drawn: lines that stand together depend on each other.
+    Groups of neighbouring lines are drawn together, for lines that stand together depend on each other: five lines or
+    more, in at most 1,000 groups. Of fewer than 20 lines nothing but the difference itself can be said.
 
-    >>> found = paired_bootstrap(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0]))
-    >>> found.estimate, found.low, found.high, found.p_value < 0.001
-    (2.0, 1.0, 3.0, True)
+    >>> found = paired_bootstrap(np.arange(100.0), np.full(100, 10.0))
+    >>> found.estimate, found.low < 4.95 < found.high, found.p_value < 0.001
+    (4.95, True, True)
+    >>> paired_bootstrap(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0]))
+    Difference(estimate=2.0, low=nan, high=nan, p_value=nan)
     """
-    starts = np.linspace(0, len(sizes), min(_GROUPS, len(sizes)), endpoint=False).astype(np.int64)
+    if len(sizes) < _FEWEST:
+        estimate = float(differences.sum(dtype=np.float64) / sizes.sum(dtype=np.float64))
+        return Difference(estimate=estimate, low=math.nan, high=math.nan, p_value=math.nan)
+    count = min(_GROUPS, max(_FEWEST, len(sizes) // _LINES))
+    starts = np.linspace(0, len(sizes), count, endpoint=False).astype(np.int64)
     summed = np.stack([np.add.reduceat(column.astype(np.float64), starts) for column in (differences, sizes)])
     rng, groups = np.random.default_rng(seed), len(starts)
     found = []

@@ -3,8 +3,8 @@
     p(k | line) ~ p(k) p_k(line)
 
 Bayes' rule with a model for each class (a generative classifier). The models may have different tokenizers: each gives
-the whole line a probability. Words that a model does not know cost it no more than its `<unk>`; models of characters or
-bytes know all.
+the whole line a probability. What a model does not know costs it no more than its `<unk>`; models of bytes and subwords
+know all.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ class Classified:
         label: the likeliest class; the first of equals.
         probability: of that class, given the line.
         logprobs: by class, log p of the line under its model, in nats.
+        oov: by class, how many tokens its model does not know.
     """
 
     text: str
     label: str
     probability: float
     logprobs: dict[str, float]
+    oov: dict[str, int]
 
 
 def classify(
@@ -80,4 +82,5 @@ def classify(
             label=names[best],
             probability=float(1 / np.exp(weighed - weighed[best]).sum()),
             logprobs=dict(zip(names, logprobs.tolist(), strict=True)),
+            oov={name: score.oov for name, score in zip(names, of_line, strict=True)},
         )

@@ -33,6 +33,7 @@ class Evaluation:
         logprob_oov: the part of it that belongs to unknown words.
         tokens, oov, lines, words, characters, bytes: counts; a line end is a token, a character and a byte.
         open_vocabulary: whether the model gives every text a probability, so that bytes may be compared.
+        adaptive: whether the model learnt from the text meanwhile, so that it compares only with others that do.
         signature: the protocol, to be quoted with the number.
     """
 
@@ -45,6 +46,7 @@ class Evaluation:
     characters: int
     bytes: int
     open_vocabulary: bool
+    adaptive: bool
     signature: str
 
     @property
@@ -98,10 +100,10 @@ class Evaluation:
             "perplexity", "perplexity_without_oov", "cross_entropy", "bits_per_token", "bits_per_word",
             "bits_per_character", "bits_per_byte", "oov_rate",
         )  # fmt: skip
-        stored = [f.name for f in fields(self) if f.name not in ("signature", "open_vocabulary")]
+        stored = [f.name for f in fields(self) if f.name not in ("signature", "open_vocabulary", "adaptive")]
         values = {name: getattr(self, name) for name in (*derived, *stored)}
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        return {**finite, "signature": self.signature, "schema": SCHEMA}
+        return {**finite, "adaptive": self.adaptive, "signature": self.signature, "schema": SCHEMA}
 
 
 def perplexity(
@@ -171,6 +173,7 @@ def evaluation_of(model: LanguageModel, sums: np.ndarray, context: Context | Non
         logprob_oov=logprob_oov,
         **dict(zip(_COUNTS, map(int, counts), strict=True)),
         open_vocabulary=model.tokenizer.unk == "none",
+        adaptive=model.adaptive,
         signature=model.signature(context_of(model, context)),
     )
 

@@ -141,6 +141,25 @@ class LanguageModel(ABC):
         """Give what the probability of each token (T,) rests on, and its name; None where there is nothing to say."""
         return None
 
+    def described(self) -> str:
+        """Give kind and protocol in brackets, for the signature of a model that this one is a part of.
+
+        >>> from lmkit.text.byte import ByteTokenizer
+        >>> from lmkit.uniform import UniformModel
+        >>> UniformModel(tokenizer=ByteTokenizer()).described()
+        '(uniform)'
+        """
+        return (
+            "("
+            + ",".join([self.backend, *(f"{name}={value}" for name, value in self.protocol().items())])
+            + ")"
+        )
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it learns from the text that it reads, so that its numbers do not compare with those of others."""
+        return False
+
     def signature(self, context: Context | None = None) -> str:
         """Give the line that pins how a number was made: version, model, tokens, unknown words, context.
 

@@ -55,12 +55,15 @@ def normalization(
     drawn = np.random.default_rng(seed).choice(len(ids), min(places, len(ids)), replace=False)
     scores, _ = model.score_ids(ids)
     state, reached = model.start(), 0
-    deviation = disagreement = 0.0
+    deviations, disagreements = [0.0], [0.0]
     for place in np.sort(drawn).tolist():
         _, state = model.score_ids(ids[reached:place], state)
         reached = place
         logprobs = model.next_logprobs(state)[0].astype(np.float64)
         logprobs[BOS] = -np.inf  # is never predicted
-        deviation = max(deviation, abs(float(np.exp(logprobs).sum()) - 1))
-        disagreement = max(disagreement, abs(float(logprobs[ids[place]] - scores[place])))
-    return Normalization(places=len(drawn), deviation=deviation, disagreement=disagreement)
+        deviations.append(abs(float(np.exp(logprobs).sum()) - 1))
+        both_never = np.isneginf(logprobs[ids[place]]) and np.isneginf(scores[place])
+        disagreements.append(0.0 if both_never else abs(float(logprobs[ids[place]] - scores[place])))
+    return Normalization(  # numpy's maximum keeps what is no number
+        places=len(drawn), deviation=float(np.max(deviations)), disagreement=float(np.max(disagreements))
+    )

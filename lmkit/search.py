@@ -28,4 +28,6 @@ def climb(
             if found <= highest and math.isfinite(highest):
                 break
             best, highest = best * step, found
+        if best != first:
+            break  # the other way has been left behind
     return best, highest

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -92,24 +91,10 @@ def token_scores(
     >>> [(score.text, round(score.bits, 2)) for score in token_scores(model, "ox")]
     [('o', 8.01), ('x', 8.01), ('</s>', 8.01)]
     """
-    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
-    looks_back = context_of(model, context)
-    state: State | None = None
-    number = 0
-    for block in corpus.blocks():
-        ids = model.tokenizer.encode_block(block, oov=-1)
-        known = np.maximum(ids, 0)
-        columns = _columns(model, known, state, looks_back, distributions=distributions)
-        columns["logprob"], state = score_in_context(model, known, state, looks_back)
-        columns["oov"] = ids < 0
-        begin = 0
-        ends = (np.flatnonzero(ids == EOS) + 1).tolist()
-        for line, end in zip(block.removesuffix(NEWLINE).split(NEWLINE), ends, strict=True):
-            number += 1
-            yield from _rows(
-                model, number, line, {name: column[begin:end] for name, column in columns.items()}
-            )
-            begin = end
+    for _, tokens in _scored_lines(
+        model, text_or_path, context=context, evidence=True, distributions=distributions
+    ):
+        yield from tokens
 
 
 def word_scores(
@@ -128,54 +113,81 @@ def word_scores(
     >>> [(score.text, round(score.bits, 2)) for score in word_scores(model, "an ox")]
     [('an', 24.02), ('ox', 16.01), ('</s>', 8.01)]
     """
-    tokens = token_scores(model, text_or_path, context=context)
-    for _, of_line in groupby(tokens, key=lambda token: token.line):
-        *inside, line_end = of_line
+    for text, tokens in _scored_lines(model, text_or_path, context=context):
+        *inside, line_end = tokens
         words: list[list[TokenScore]] = [[]]
         over = False  # whether the word at hand is
         for token in inside:
             if token.text.strip(_SPACES):
                 apart = words[-1] and token.start > words[-1][-1].end  # by spaces that are no tokens
-                if (over or apart or token.text[0] in _SPACES) and _text(words[-1]):
+                if (over or apart or token.text[0] in _SPACES) and _seen(words[-1]):
                     words.append([])
                 over = token.text[-1] in _SPACES
             else:
                 over = True
             words[-1].append(token)
-        if not _text(words[-1]):  # nothing but spaces: they are the line end's
-            yield _joined([*words.pop(), line_end])
-        else:
-            yield from map(_joined, words)
-            yield replace(line_end, evidence={})
+        spaces = [] if _seen(words[-1]) else words.pop()  # a line of nothing else: they are its end's
+        yield from (_joined(parts, text) for parts in words)
+        yield replace(line_end, logprob=math.fsum(part.logprob for part in (*spaces, line_end)))
 
 
-def _joined(parts: list[TokenScore]) -> TokenScore:
-    seen = [part for part in parts if part.text.strip(_SPACES)]
-    text = _text(parts)
-    start = seen[0].start + len(seen[0].text) - len(seen[0].text.lstrip(_SPACES))
+def _seen(parts: list[TokenScore]) -> bool:
+    """Whether there is anything but spaces."""
+    return any(part.text.strip(_SPACES) for part in parts)
+
+
+def _joined(parts: list[TokenScore], line: str) -> TokenScore:
+    start, end = parts[0].start, max(part.end for part in parts)
+    said = line[start:end]
+    start += len(said) - len(said.lstrip(_SPACES))
     return TokenScore(
         line=parts[0].line,
         start=start,
-        end=seen[-1].end - len(seen[-1].text) + len(seen[-1].text.rstrip(_SPACES)),
-        text=text,
+        end=start + len(said.strip(_SPACES)),
+        text=said.strip(_SPACES),
         logprob=math.fsum(part.logprob for part in parts),
         oov=any(part.oov for part in parts),
         evidence={},
     )
 
 
-def _text(parts: list[TokenScore]) -> str:
-    """Give what tokens say without the spaces around it; those that are bytes of one character say it once."""
-    reached, said = -1, ""
-    for part in parts:
-        if part.start >= reached:
-            said += part.text
-        reached = part.end
-    return said.strip(_SPACES)
+def _scored_lines(
+    model: LanguageModel,
+    text_or_path: str | PathLike | Iterable[PathLike] | Corpus,
+    *,
+    context: Context | None,
+    evidence: bool = False,
+    distributions: bool = False,
+) -> Iterator[tuple[str, list[TokenScore]]]:
+    """Give each line with its tokens."""
+    corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
+    looks_back = context_of(model, context)
+    state: State | None = None
+    number = 0
+    for block in corpus.blocks():
+        ids = model.tokenizer.encode_block(block, oov=-1)
+        known = np.maximum(ids, 0)
+        columns = _columns(model, known, state, looks_back, evidence=evidence, distributions=distributions)
+        columns["logprob"], state = score_in_context(model, known, state, looks_back)
+        columns["oov"] = ids < 0
+        begin = 0
+        ends = (np.flatnonzero(ids == EOS) + 1).tolist()
+        for line, end in zip(block.removesuffix(NEWLINE).split(NEWLINE), ends, strict=True):
+            number += 1
+            text = line.decode(errors="surrogateescape")
+            here = {name: column[begin:end] for name, column in columns.items()}
+            yield text, list(_rows(model, number, text, here))
+            begin = end
 
 
 def _columns(
-    model: LanguageModel, ids: np.ndarray, state: State | None, context: Context, *, distributions: bool
+    model: LanguageModel,
+    ids: np.ndarray,
+    state: State | None,
+    context: Context,
+    *,
+    evidence: bool,
+    distributions: bool,
 ) -> dict[str, np.ndarray]:
     """Give what there is to say of each token (T,) beside its probability."""
     columns: dict[str, np.ndarray] = {}
@@ -183,7 +195,7 @@ def _columns(
         columns = {"rank": np.empty(len(ids), np.int64), "entropy": np.empty(len(ids))}
     for piece, before in pieces(model, ids, state, context):
         now: Any = model.start() if before is None else before
-        found = model.evidence(ids[piece], now)
+        found = model.evidence(ids[piece], now) if evidence else None
         if found is not None:
             columns.setdefault(found[0], np.empty(len(ids), found[1].dtype))[piece] = found[1]
         for t in range(piece.start, piece.stop if distributions else piece.start):
@@ -196,9 +208,8 @@ def _columns(
 
 
 def _rows(
-    model: LanguageModel, number: int, line: bytes, columns: dict[str, np.ndarray]
+    model: LanguageModel, number: int, text: str, columns: dict[str, np.ndarray]
 ) -> Iterator[TokenScore]:
-    text = line.decode(errors="surrogateescape")
     spans = [*model.tokenizer.spans(text), (len(text), len(text))]
     names = [name for name in columns if name not in _FIELDS]
     values = zip(*(column.tolist() for column in columns.values()), strict=True)

@@ -156,7 +156,7 @@ def adaptive(data: Path, *, rnn: Path | None) -> None:
         model = make()
         made = time.perf_counter()
         found = lmkit.perplexity(model, test)
-        learns = "yes" if "adaptive:yes" in found.signature or "adaptive=yes" in found.signature else "no"
+        learns = "yes" if found.adaptive else "no"
         times = f"{made - began:.1f} | {found.perplexity:.2f} | {learns} | {time.perf_counter() - made:.1f}"
         print(f"| {name} | {times} |", flush=True)
         return model
@@ -193,14 +193,13 @@ def compare(data: Path, *, budget: str) -> None:
     found = lmkit.compare(models, test)
     print("| model | bits per byte | against the first: 95 % of redrawn texts | p |\n|---|---|---|---|")
     for name, contender in found.contenders.items():
-        bits = contender.evaluation.bits_per_token * contender.evaluation.tokens / contender.evaluation.bytes
         difference = contender.against_first
         shown = (
             "|"
             if difference is None
             else f"{difference.low:+.3f} to {difference.high:+.3f} | {difference.p_value:.1g}"
         )
-        print(f"| {name} | {bits:.3f} | {shown} |", flush=True)
+        print(f"| {name} | {contender.bits_per_byte:.3f} | {shown} |", flush=True)
     print(f"compared by the {found.unit}; tokens that <unk> hides: {found.flattered}")
     order = sorted(found.contenders, key=lambda name: found.contenders[name].evaluation.logprob, reverse=True)
     for better, worse in itertools.pairwise(order):

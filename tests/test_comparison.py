@@ -26,7 +26,7 @@ def model(**options: object) -> lmkit.LanguageModel:
 def test_models_of_the_same_tokens_compare_by_the_token() -> None:
     models = {"uni": model(order=1), "tri": model(order=3), "again": model(order=3)}
     found = lmkit.compare(models, OTHER)
-    assert (found.unit, found.flattered) == ("token", {})
+    assert (found.unit, found.flattered) == ("token", dict.fromkeys(models, 20))
     for name, of_model in models.items():
         assert found.contenders[name].evaluation == lmkit.perplexity(of_model, OTHER)
     uni, tri = (found.contenders[name].evaluation.bits_per_token for name in ("uni", "tri"))
@@ -78,11 +78,19 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_many_lines_are_drawn_in_groups() -> None:
-    sizes = np.ones(5000)
-    found = paired_bootstrap(np.repeat([1.0, -1.0], 2500), sizes, resamples=200)
-    assert found.low < found.estimate == 0 < found.high
-    assert found.p_value > 0.5
+def test_lines_that_stand_together_are_drawn_together() -> None:
+    rng = np.random.default_rng(2)
+    runs = np.repeat(rng.normal(size=400), 25)  # what one line says the next ones say again
+    together = paired_bootstrap(runs, np.ones(len(runs)), resamples=500)
+    apart = paired_bootstrap(rng.permutation(runs), np.ones(len(runs)), resamples=500)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize("lines", [1, 3, 19])
+def test_of_a_few_lines_nothing_more_is_said(lines: int) -> None:
+    found = paired_bootstrap(np.ones(lines), np.full(lines, 2.0))
+    assert found.estimate == 0.5
+    assert np.isnan([found.low, found.high, found.p_value]).all()
 
 
 def test_a_line_is_of_the_class_whose_model_finds_it_likeliest() -> None:
@@ -104,7 +112,8 @@ def test_a_line_is_of_the_class_whose_model_finds_it_likeliest() -> None:
         assert line.probability == pytest.approx(mass[line.label] / sum(mass.values()), rel=1e-6)
     sure = list(lmkit.classify(models, "\n".join(lines), prior={"en": 1e-9, "de": 1 - 1e-9}))
     assert sure[0].logprobs == found[0].logprobs
-    assert sure[3].probability != found[3].probability
+    mass = {name: np.exp(logprob) * {"en": 1e-9, "de": 1}[name] for name, logprob in sure[3].logprobs.items()}
+    assert sure[3].probability == pytest.approx(mass[sure[3].label] / sum(mass.values()), rel=1e-6)
 
 
 def test_what_cannot_be_told_apart() -> None:
@@ -124,17 +133,35 @@ def test_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
     shown = run.stdout.decode()
     assert "compared by the byte" in shown
     assert "three - one:" in shown
-    assert "flatter" in run.stderr.decode()
+    assert "flatters" in shown
     facts = json.loads(lmkit("compare", "one", "three", "other.txt", "--json").stdout)
     assert (facts["unit"], facts["schema"]) == ("token", 1)
     assert facts["models"][1]["against_first"]["estimate"] < 0
+    assert facts["models"][1]["bits_per_byte"] is None  # there are unknown words
+    assert facts["models"][1]["cost_per_byte"] > 0
+    (tmp_path / "short.txt").write_text("the fox ran\n")
+    short = lmkit("compare", "one", "three", "short.txt")
+    assert b"too few lines" in short.stdout
+    assert (
+        json.loads(lmkit("compare", "one", "three", "short.txt", "--json").stdout)["models"][1][
+            "against_first"
+        ]["p_value"]
+        is None
+    )
     assert lmkit("compare", "one", "other.txt").returncode == 2
+    assert lmkit("export", "-m", "three", "--arpa", "three.arpa").returncode == 0
+    assert b"three.arpa - one:" in lmkit("compare", "one", "three.arpa", "other.txt").stdout
     assert lmkit("compare", "one", "three").returncode == 2  # nothing was held out
     options = ("other.txt", "--model", "x=one", "--model", "y=three")
     rows = lmkit("classify", *options).stdout.decode().splitlines()
     assert len(rows) == OTHER.count("\n")
     assert rows[0].split("\t")[0] == "y"
     first = json.loads(lmkit("classify", *options, "--json", "--prior", "9,1").stdout.splitlines()[0])
-    assert first["logprobs"].keys() == {"x", "y"}
+    assert first["logprobs"].keys() == first["oov"].keys() == {"x", "y"}
+    (tmp_path / "many.txt").write_text(OTHER * 200)
+    piped = lmkit("classify", "-", *options[1:], stdin=(OTHER * 200).encode()).stdout
+    assert (
+        piped == lmkit("classify", "many.txt", *options[1:]).stdout
+    )  # each model reads standard input by itself
     for wrong in (("--model", "x"), ("--prior", "1"), ("--prior", "a,b")):
         assert lmkit("classify", *options, *wrong).returncode == 2

@@ -236,6 +236,13 @@ def test_models_that_do_not_sum_to_one_are_found_out(reader: lmkit.LanguageModel
     assert found.deviation == pytest.approx(np.exp(0.1) - 1, rel=1e-3)
     assert found.disagreement == pytest.approx(0.1, rel=1e-3)
 
+    class Lost(lmkit.NgramModel):
+        def next_logprobs(self, state: Any) -> np.ndarray:
+            return super().next_logprobs(state) * np.float32(np.nan)
+
+    lost = normalization(Lost(tokenizer=honest.tokenizer, trie=honest.trie), STORY)
+    assert np.isnan([lost.deviation, lost.disagreement]).all()
+
 
 def test_files_and_checks_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(STORY * 5)
@@ -250,3 +257,6 @@ def test_files_and_checks_on_the_command_line(lmkit: Run, tmp_path: Path) -> Non
     assert found["files"]["other.txt"]["tokens"] == 7
     assert found["files"]["text.txt"]["tokens"] + 7 == found["tokens"]
     assert found["check"]["places"] == 100
+    piped = lmkit("ppl", "-", "--check", stdin=b"the fox\n")
+    assert piped.returncode == 0, piped.stderr
+    assert b"in 3 places" in piped.stdout

@@ -83,4 +83,8 @@ def test_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
     assert piped.stdout.decode() == good
     assert lmkit("filter", "text.txt", "--quantile", 0.5, "-o", "good.txt").returncode == 2
     assert lmkit("filter", "text.txt").returncode == 2
+    same = lmkit("filter", "text.txt", "--quantile", 0.5, "-o", "x", "--rest", "./x", "--force")
+    assert same.returncode == 2
+    assert b"two places" in same.stderr
+    assert not (tmp_path / "x").exists()
     assert lmkit("filter", "-", "--max-ppl", 9, stdin=b"\xff\n").returncode == 3

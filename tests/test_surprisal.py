@@ -88,6 +88,15 @@ def test_tokens_are_where_they_stand(model: lmkit.LanguageModel) -> None:
             assert covered == set(range(len(line)))
 
 
+def test_subwords_that_cut_characters_in_two_make_whole_words() -> None:
+    pytest.importorskip("tokenizers", reason="needs the extra: subword")
+    text = "лиса бежала\nсова ждала лису\n" * 9
+    model = lmkit.train(text, tokenizer="bpe", vocab_size=262, order=2, holdout=0)
+    found = list(lmkit.word_scores(model, "сова бежала басом\n"))
+    assert [word.text for word in found] == ["сова", "бежала", "басом", "</s>"]
+    assert [(word.start, word.end) for word in found] == [(0, 4), (5, 11), (12, 17), (17, 17)]
+
+
 @pytest.mark.parametrize("name", ["ngram byte", "rnn byte"])
 @given(text=st.text(alphabet="a é狐\t\n", max_size=12))
 def test_any_text(name: str, text: str) -> None:

@@ -23,7 +23,7 @@ def command(files: tuple[str, ...], models: tuple[str, ...], prior: str | None, 
     """Say of each line of a text which of several models it is most likely of.
 
     A row of output for each, with tabs between: the class, its probability given the line, the line itself. Models of
-    characters or bytes suit best: they know every word.
+    bytes or subwords suit best: they know every word.
     """
     from lmkit.bundle import load
     from lmkit.classification import classify
@@ -37,7 +37,7 @@ def command(files: tuple[str, ...], models: tuple[str, ...], prior: str | None, 
     loaded = {name: load(folder) for name, folder in named.items()}
     for line in classify(loaded, Corpus.from_paths(files), prior=shares):
         facts = {"label": line.label, "probability": round(line.probability, 6)}
-        more = {"logprobs": line.logprobs} if as_json else {}
+        more = {"logprobs": line.logprobs, "oov": line.oov} if as_json else {}
         click.echo(row_of({**facts, **more, "text": line.text}, as_json=as_json))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -44,10 +45,12 @@ def command(
     byte.
     """
     from lmkit.bundle import load, measurable_texts
+    from lmkit.cli.output import finite
     from lmkit.comparison import compare
+    from lmkit.foreign import is_foreign
     from lmkit.text.corpus import Corpus
 
-    folders = [name for name in arguments if (Path(name) / "config.json").is_file()]
+    folders = [name for name in arguments if (Path(name) / "config.json").is_file() or is_foreign(Path(name))]
     files = [name for name in arguments if name not in folders]
     if len(set(folders)) < 2 or len(set(folders)) < len(folders) or lines < 0:
         raise UsageError("name two model folders or more, each once, before the text; --lines is at least 0")
@@ -58,28 +61,33 @@ def command(
         files = texts["test" if "test" in texts else "valid"]
     models = {name: load(name) for name in folders}
     found = compare(models, Corpus.from_paths(files), context=context, lines=lines, seed=seed)
-    sizes = {name: sum(file.stat().st_size for file in Path(name).iterdir()) for name in folders}
+    sizes = {name: _size(Path(name)) for name in folders}
     if as_json:
-        click.echo(json.dumps(_facts(found, sizes, files), ensure_ascii=False))
+        click.echo(json.dumps(finite(_facts(found, sizes, files)), ensure_ascii=False))
         return
     _show(found, sizes)
     click.echo(f"measured on {', '.join(files)}")
 
 
 def _show(found: Comparison, sizes: Mapping[str, int]) -> None:
-    click.echo(
-        "\t".join(("perplexity", "bits_per_byte", "bits_per_word", "tokens_per_second", "MB", "model"))
-    )
+    click.echo("\t".join(("perplexity", "bits_per_byte", "bits_per_word", "KB_per_second", "MB", "model")))
     for name, contender in found.contenders.items():
         of_model = contender.evaluation
         shown = f"{of_model.perplexity:.4f}" if found.unit == "token" else "-"
-        columns = (shown, f"{_bits_per_byte(contender.evaluation):.4f}", f"{of_model.bits_per_word:.4f}")
-        speed, size = f"{contender.tokens_per_second:,.0f}", f"{sizes[name] / 1e6:,.1f}"
-        click.echo("\t".join((*columns, speed, size, name)))
+        hidden = "*" if name in found.flattered else ""
+        columns = (shown, f"{contender.bits_per_byte:.4f}{hidden}", f"{of_model.bits_per_word:.4f}")
+        speed, size = f"{contender.bytes_per_second / 1e3:,.0f}", f"{sizes[name] / 1e6:,.1f}"
+        adapts = " (adaptive)" if of_model.adaptive else ""
+        click.echo("\t".join((*columns, speed, size, name + adapts)))
     first = next(iter(found.contenders))
     for name, contender in found.contenders.items():
         difference = contender.against_first
         if difference is None:
+            continue
+        if math.isnan(difference.p_value):
+            click.echo(
+                f"{name} - {first}: {difference.estimate:+.4f} bits/{found.unit}: too few lines to say more"
+            )
             continue
         verdict = (
             "better" if difference.high < 0 else "worse" if difference.low > 0 else "no surer than chance"
@@ -96,14 +104,20 @@ def _show(found: Comparison, sizes: Mapping[str, int]) -> None:
         )
     for name, count in found.flattered.items():
         click.echo(
-            f"lmkit: warning: {name} does not know {count:,} tokens of the text and pays for <unk> alone: its numbers "
-            "flatter it",
-            err=True,
+            f"* {name} does not know {count:,} tokens of the text and pays for <unk> alone, which flatters it"
+        )
+    if len({contender.evaluation.adaptive for contender in found.contenders.values()}) > 1:
+        click.echo(
+            "those that are adaptive learn from this text as they read it: the others do not compare with them"
         )
 
 
-def _bits_per_byte(evaluation: Any) -> float:
-    return float(evaluation.bits_per_token * evaluation.tokens / evaluation.bytes)
+def _size(path: Path) -> int:
+    """Give the bytes of what a model is made of, without its texts and its learning curve."""
+    if path.is_file():
+        return path.stat().st_size
+    parts = ("model.safetensors", "vocab.txt", "tokenizer.json", "config.json")
+    return sum((path / name).stat().st_size for name in parts if (path / name).is_file())
 
 
 def _facts(found: Comparison, sizes: Mapping[str, int], files: list[str]) -> dict[str, Any]:
@@ -113,9 +127,9 @@ def _facts(found: Comparison, sizes: Mapping[str, int], files: list[str]) -> dic
             {
                 "model": name,
                 **contender.evaluation.as_dict(),
-                "bits_per_byte": _bits_per_byte(contender.evaluation),
+                "cost_per_byte": contender.bits_per_byte,
                 "hidden_tokens": found.flattered.get(name, 0),
-                "tokens_per_second": contender.tokens_per_second,
+                "bytes_per_second": contender.bytes_per_second,
                 "size": sizes[name],
                 "against_first": None if contender.against_first is None else asdict(contender.against_first),
             }

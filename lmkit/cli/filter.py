@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from lmkit.model import Context
@@ -54,6 +57,10 @@ def command(
     from lmkit.text.corpus import Corpus
 
     targets = [output] if rest is None else [output, rest]
+    if rest is not None and (output == rest or Path(output).resolve() == Path(rest).resolve()):
+        raise UsageError(
+            f"--output and --rest are both {rest}; the lines that are kept and the others go to two places"
+        )
     for name in targets:
         check_file(name, force=force)
     parts = filter_lines(

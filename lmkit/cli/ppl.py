@@ -81,16 +81,17 @@ def command(
         loaded = _adapted(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
     elif tune:
         raise UsageError("--tune fits what adapts to the text; say what: --cache, --dynamic")
+    corpus = Corpus.from_paths(chosen)  # one, since standard input comes but once
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
         by_name, result = perplexity_by_file(
             loaded,
-            Corpus.from_paths(chosen),
+            corpus,
             context=context,
             report=lambda tokens: progress.advance(tokens - progress.amount),
         )
+    checked = normalization(loaded, corpus) if check else None
     uses = _noted(folder, result) if sealed else 0
-    checked = normalization(loaded, Corpus.from_paths(chosen)) if check else None
     if as_json:
         more: dict[str, Any] = {"test_uses": uses} if sealed else {}
         more |= {"files": {name: found.as_dict() for name, found in by_name.items()}} if by_file else {}
@@ -102,7 +103,7 @@ def command(
         for name, found in by_name.items():
             bits = "undefined" if found.bits_per_byte is None else f"{found.bits_per_byte:.4f}"
             click.echo("\t".join((f"{found.tokens}", f"{found.oov}", f"{found.perplexity:.4f}", bits, name)))
-    adaptive = " (adaptive: the model learns from this text as it reads)" if cache or dynamic else ""
+    adaptive = " (adaptive: the model learns from this text as it reads)" if result.adaptive else ""
     click.echo(f"perplexity             {result.perplexity:.4f}{adaptive}")
     click.echo(f"  without OOV          {result.perplexity_without_oov:.4f}")
     click.echo(
@@ -154,7 +155,7 @@ def _adapted(
             f"{folder}: has no validation text to fit the cache to; name one that it has not learnt from: --tune FILE"
         )
 
-    if text == chosen:
+    if {Path(name).resolve() for name in text} & {Path(name).resolve() for name in chosen}:
         click.echo(
             "lmkit: warning: what adapts is fitted to the very text that it is measured on, which flatters it; name "
             "another one: --tune FILE",

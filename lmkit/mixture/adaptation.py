@@ -11,7 +11,7 @@ import numpy as np
 
 from lmkit.backends import BACKENDS
 from lmkit.errors import UsageError
-from lmkit.mixture.cache import Cached, mix_shares, recalled_shares
+from lmkit.mixture.cache import mix_shares, recalled_shares
 from lmkit.mixture.cache_tuning import fitted_cache
 from lmkit.mixture.em import best_weights
 from lmkit.mixture.linear import Mixture
@@ -41,7 +41,7 @@ def adapted(
         report: Receives lines for the user: what each step makes of the text.
 
     Raises:
-        UsageError: there is nothing to do, or nothing that could learn.
+        UsageError: there is nothing to do, nothing that could learn, or the model adapts already.
         InputError: the text is empty or cannot be read as text.
 
     >>> import lmkit
@@ -53,6 +53,8 @@ def adapted(
     """
     if not (cache or dynamic):
         raise UsageError("there is nothing to adapt by; let the model have a cache, or be dynamic")
+    if model.adaptive:
+        raise UsageError("the model takes up what it reads already; adapt the one that it was made of")
     recurrent = _recurrent(model)
     if dynamic and not recurrent:
         raise UsageError(
@@ -93,9 +95,12 @@ def _taking_up(model: LanguageModel, corpus: Corpus, *, cache: bool, dynamic: bo
 
 def _recurrent(model: LanguageModel) -> bool:
     """Whether a model is recurrent, or has a part that is."""
-    found: list[LanguageModel] = []
-    _changed(model, lambda part: found.append(part) or part)  # type: ignore[func-returns-value]
-    return bool(found)
+    match model:
+        case Mixture():
+            return any(map(_recurrent, model.models))
+        case Widened():
+            return _recurrent(model.model)
+    return isinstance(model, FeatureModel)
 
 
 def _changed(model: LanguageModel, change: Callable[[LanguageModel], LanguageModel]) -> LanguageModel:
@@ -106,14 +111,6 @@ def _changed(model: LanguageModel, change: Callable[[LanguageModel], LanguageMod
         case Mixture():
             return Mixture(models=[_changed(part, change) for part in model.models], weights=model.weights)
         case Widened():
-            return Widened(
-                tokenizer=model.tokenizer, model=_changed(model.model, change), tokens=model.tokens
-            )
-        case Cached():
-            return Cached(
-                model=_changed(model.model, change),
-                half_lives=model.half_lives,
-                weights=model.weights,
-                window=model.window,
-            )
+            inner = _changed(model.model, change)
+            return Widened(tokenizer=model.tokenizer, model=inner, tokens=model.tokens)
     return model

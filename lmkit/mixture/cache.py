@@ -130,6 +130,11 @@ class Cached(LanguageModel):
         history = np.concatenate([state.history[0], ids])[-self.window :]
         return mixed, CacheState(model, history[None])
 
+    @property
+    def adaptive(self) -> bool:
+        """Yes."""
+        return True
+
     def capacity(self) -> int:
         """Count what the model keeps; the cache begins empty."""
         return self.model.capacity()
@@ -137,9 +142,8 @@ class Cached(LanguageModel):
     def protocol(self) -> dict[str, str]:
         """Name the model, and how far back the cache looks for matches of which length."""
         return {
-            "of": self.model.backend,
-            **self.model.protocol(),
-            "cache": f"{len(self.half_lives)}-gram",
+            "of": self.model.described(),
+            "cache": f"{len(self.half_lives)}-gram,half-lives={'/'.join(f'{tokens:g}' for tokens in self.half_lives)}",
             "window": str(self.window),
             "adaptive": "yes",
         }

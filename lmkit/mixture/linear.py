@@ -103,18 +103,19 @@ class Mixture(LanguageModel):
                 total = np.logaddexp(total, part)
         return total
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether one of its parts is."""
+        return any(model.adaptive for model in self.models)
+
     def capacity(self) -> int:
         """Count what all parts can keep."""
         return sum(model.capacity() for model in self.models)
 
     def protocol(self) -> dict[str, str]:
         """Name the parts with what their signatures say of them, and their weights."""
-        parts = (
-            ",".join([model.backend, *(f"{name}={value}" for name, value in model.protocol().items())])
-            for model in self.models
-        )
         return {
-            "parts": "+".join(f"({part})" for part in parts),
+            "parts": "+".join(model.described() for model in self.models),
             "weights": ",".join(f"{weight:.4f}" for weight in self.weights),
         }
 

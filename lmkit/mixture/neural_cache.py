@@ -181,6 +181,11 @@ class NeuralCache(FeatureModel):
                 np.log1p(-self.weight) + logprobs, np.log(self.weight) + np.log(shares)
             ).astype(np.float32)
 
+    @property
+    def adaptive(self) -> bool:
+        """Yes."""
+        return True
+
     def capacity(self) -> int:
         """Count what the model keeps; the cache begins empty."""
         return self.model.capacity()
@@ -188,8 +193,7 @@ class NeuralCache(FeatureModel):
     def protocol(self) -> dict[str, str]:
         """Name the model, and how far back the cache looks."""
         return {
-            "of": self.model.backend,
-            **self.model.protocol(),
+            "of": self.model.described(),
             "cache": f"continuous,theta={self.theta:g},weight={self.weight:.4f}",
             "window": str(self.window),
             "adaptive": "yes",

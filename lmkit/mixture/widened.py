@@ -64,13 +64,18 @@ class Widened(LanguageModel):
         logprobs, state = self.model.score_ids(own, state)
         return np.where((own == UNK) & (np.asarray(ids) != UNK), np.float32(-np.inf), logprobs), state
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether its model is."""
+        return self.model.adaptive
+
     def capacity(self) -> int:
         """Count as the model does."""
         return self.model.capacity()
 
     def protocol(self) -> dict[str, str]:
         """Name the model, and how many tokens it knows."""
-        return {"of": self.model.backend, **self.model.protocol(), "known": str(len(self.tokens))}
+        return {"of": self.model.described(), "known": str(len(self.tokens))}
 
     def config(self) -> dict[str, Any]:
         """Give what the model is, and what its tokenizer is beside its vocabulary."""

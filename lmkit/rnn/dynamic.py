@@ -7,8 +7,8 @@ and a step back to the trained weights:
 
 rms is what gradients of that weight are like on a text that is no part of training (Krause, Kahembwe, Murray and Renals
 2018); where all of g / (rms + eps) is longer than is usual there, it is cut to a usual length. A large vocabulary is
-moved by sampled softmax, which touches the rows of the words that came and of some others; what is measured is the full
-softmax, exact.
+moved by sampled softmax, which touches the rows of the words that came and of some others, and leaves the rest as they
+are; what is measured is the full softmax, exact.
 
 It learns from the text that it reads, the one it is measured on: its perplexities are to be called adaptive.
 """
@@ -28,6 +28,7 @@ from torch import Tensor
 from lmkit.errors import ModelFormatError
 from lmkit.model import FeatureModel
 from lmkit.nn.heads import FullHead
+from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import States
@@ -132,16 +133,24 @@ class DynamicModel(FeatureModel):
         self.decay = decay
         self.segment = segment
         self.longest = longest
-        self._trained: Weights = {
-            name: parameter.detach() for name, parameter in model.network.named_parameters()
-        }
         self._network = copy.deepcopy(model.network)  # holds the weights of the position that is read
-        self._sampled = None
+        self._network.regularize(Regularization())
+        self._network.train()  # a GPU's kernels follow nothing back otherwise
+        self._sampled: SampledSoftmax | None = None
         size = len(self.tokenizer.vocab)
         if isinstance(self._network.output, FullHead) and size > _SAMPLED_FROM:
             counts = 1e7 / (np.arange(size) + 2.7)  # vocabularies are in the order of their frequencies
             self._sampled = SampledSoftmax(counts, frequent=_CANDIDATES, drawn=_CANDIDATES)
         self._network.sparse = self._sampled is not None
+        self._trained = _weights(model)
+
+    def to(self, device: str) -> Self:
+        """Move all that it is made of to a device by name, and give the model back; states made before stay behind."""
+        self.model.to(device)
+        self._network.to(self.model.device)
+        self._trained = _weights(self.model)
+        self.scales = {name: scale.to(self.model.device) for name, scale in self.scales.items()}
+        return self
 
     def start(self, batch_size: int = 1) -> DynamicState:
         """Give the state at the start of a text, with the trained weights."""
@@ -191,8 +200,7 @@ class DynamicModel(FeatureModel):
             self._take(row.weights)
             if whole:
                 inputs = [row.inputs[0], *targets[:-1].tolist()]
-                read, layers = self._network.read(self._column(inputs), row.before)
-                before = read[:, 0]
+                before, layers = self._followed(inputs, row.before)
             else:
                 before = row.features[None]
             logprobs[here] = -self._network.output.surprisals(before.detach(), targets).cpu().numpy()
@@ -201,7 +209,7 @@ class DynamicModel(FeatureModel):
                 weights = row.weights if own else _copied(row.weights)
                 self._take(weights)
                 self._move(weights, self._gradients(before, targets, row.segments))
-                row, own = self._read(weights, row.segments + 1, _detached(layers), int(targets[-1])), True
+                row, own = self._read(weights, row.segments + 1, layers, int(targets[-1])), True
             else:
                 row = self._after(row, int(targets[0]))
                 own = own and len(row.inputs) > 1
@@ -221,9 +229,9 @@ class DynamicModel(FeatureModel):
                 next_row.features,
             )
         self._take(row.weights)
-        read, _ = self._network.read(self._column(row.inputs), row.before)
+        read, _ = self._followed(row.inputs, row.before)
         targets = torch.tensor([*row.inputs[1:], token], device=self.model.device)
-        gradients = self._gradients(read[:, 0], targets, row.segments)
+        gradients = self._gradients(read, targets, row.segments)
         weights = _copied(row.weights)
         self._move(weights, gradients)
         return self._read(weights, row.segments + 1, row.layers, token)
@@ -237,14 +245,20 @@ class DynamicModel(FeatureModel):
 
     def gradients(self, ids: np.ndarray) -> Iterator[Weights]:
         """Give the gradients of the trained weights for each whole segment of a text (T,)."""
-        self._take(self._trained)
         layers = self._network.initial_state(1)
         inputs = [EOS, *np.asarray(ids).tolist()]
         for number, begin in enumerate(range(0, len(ids) - self.segment + 1, self.segment)):
-            read, layers = self._network.read(self._column(inputs[begin : begin + self.segment]), layers)
-            layers = _detached(layers)
+            self._take(self._trained)  # others may have read by it meanwhile
+            read, layers = self._followed(inputs[begin : begin + self.segment], layers)
             targets = self._column(inputs[begin + 1 : begin + 1 + self.segment])[:, 0]
-            yield self._gradients(read[:, 0], targets, number)
+            yield self._gradients(read, targets, number)
+
+    def _followed(self, tokens: Sequence[int], layers: States) -> tuple[Tensor, States]:
+        """Read tokens (S,) so that a gradient can be followed back through them, but not further."""
+        with torch.enable_grad():
+            read, after = self._network.read(self._column(tokens), layers)
+            features = read[:, 0]  # (S, E)
+        return features, tuple(tuple(tensor.detach() for tensor in layer) for layer in after)
 
     def _gradients(self, features: Tensor, targets: Tensor, number: int) -> Weights:
         """Give the gradients of the summed loss of targets (S,) after features (S, E), by name, sparse ones coalesced.
@@ -253,12 +267,12 @@ class DynamicModel(FeatureModel):
         """
         head, count = self._network.output, len(targets)
         self._network.zero_grad(set_to_none=True)
-        if self._sampled is None:
-            _, gradient = head.backward(features, targets, share=count)
-        else:
-            assert isinstance(head, FullHead)
-            candidates = self._sampled.draw(np.random.default_rng(number)).to(targets.device)
-            _, gradient = self._sampled.backward(head, features, targets, candidates, share=count)
+        with torch.enable_grad():
+            if self._sampled is not None and isinstance(head, FullHead):
+                candidates = self._sampled.draw(np.random.default_rng(number)).to(targets.device)
+                _, gradient = self._sampled.backward(head, features, targets, candidates, share=count)
+            else:
+                _, gradient = head.backward(features, targets, share=count)
         torch.autograd.backward([features], [gradient])
         found = {
             name: parameter.grad.coalesce() if parameter.grad.is_sparse else parameter.grad
@@ -299,6 +313,11 @@ class DynamicModel(FeatureModel):
     def _column(self, tokens: Sequence[int]) -> Tensor:
         return torch.tensor(tokens, dtype=torch.long, device=self.model.device)[:, None]
 
+    @property
+    def adaptive(self) -> bool:
+        """Yes."""
+        return True
+
     def capacity(self) -> int:
         """Count the parameters."""
         return self.model.capacity()
@@ -306,9 +325,8 @@ class DynamicModel(FeatureModel):
     def protocol(self) -> dict[str, str]:
         """Name the model, and how it learns."""
         return {
-            "of": self.model.backend,
-            **self.model.protocol(),
-            "dynamic": f"rate={self.rate:g},decay={self.decay:g},segment={self.segment}",
+            "of": self.model.described(),
+            "dynamic": f"rate={self.rate:g},decay={self.decay:g},segment={self.segment},longest={self.longest:g}",
             "adaptive": "yes",
         }
 
@@ -357,6 +375,10 @@ class DynamicModel(FeatureModel):
         return cls(model=model, scales=scales, rate=rate, decay=decay, segment=segment, longest=longest)
 
 
+def _weights(model: RnnModel) -> Weights:
+    return {name: parameter.detach() for name, parameter in model.network.named_parameters()}
+
+
 def _fits(scale: Tensor, weight: Tensor) -> bool:
     rows = (weight.shape[0], *(1 for _ in weight.shape[1:]))
     sound = bool(torch.isfinite(scale).all() and (scale > 0).all())
@@ -365,7 +387,3 @@ def _fits(scale: Tensor, weight: Tensor) -> bool:
 
 def _copied(weights: Weights) -> Weights:
     return {name: tensor.clone() for name, tensor in weights.items()}
-
-
-def _detached(states: States) -> States:
-    return tuple(tuple(tensor.detach() for tensor in layer) for layer in states)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from lmkit.errors import UsageError
+from lmkit.errors import InputError, UsageError
 from lmkit.model import LanguageModel
 from lmkit.rnn.dynamic import DECAY, SEGMENT, DynamicModel, Weights
 from lmkit.rnn.model import RnnModel
@@ -39,7 +39,7 @@ def tuned_dynamic(
 
     Raises:
         UsageError: the model is not recurrent, or a number is out of its range.
-        InputError: the text is empty or cannot be read as text.
+        InputError: the text is empty, shorter than a segment, or cannot be read as text.
     """
     if not isinstance(model, RnnModel):
         raise UsageError(
@@ -51,6 +51,8 @@ def tuned_dynamic(
         )
     corpus = model.tokenizer.reads(Corpus.of(tune), model.tokenizer.specials)
     ids = model.tokenizer.encode_corpus(corpus)[: 2 * _SEARCHED]
+    if len(ids) < segment:
+        raise InputError(f"a text of {len(ids)} tokens is too short to learn from: a segment has {segment}")
     half = max(len(ids) // 2, min(len(ids), segment))
     scales, longest = gradient_scales(model, ids[-half:], segment=segment)
 

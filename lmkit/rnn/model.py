@@ -20,6 +20,7 @@ from lmkit.rnn.network import Network
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import EOS
 
+_PIECE = 1 << 12  # tokens whose features are held at once
 _CHUNK_LOGITS = 1 << 24  # log-probabilities held at once while scoring
 
 
@@ -136,9 +137,12 @@ class RnnModel(FeatureModel):
     def evidence(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[str, np.ndarray]:
         """Give the Euclidean norm (T,) of the features that each token is predicted from: unsure ones are short."""
         state = self.start() if state is None else state
-        features, _ = self._read(np.asarray(ids, np.int64)[:, None], state.layers)
-        before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
-        return "norm", before.norm(dim=1).cpu().numpy()
+        norms, before, layers = [np.empty(0, np.float32)], state.features, state.layers
+        for begin in range(0, len(ids), _PIECE):
+            features, layers = self._read(np.asarray(ids[begin : begin + _PIECE], np.int64)[:, None], layers)
+            norms.append(torch.cat([before, features[:-1, 0]]).norm(dim=1).cpu().numpy())
+            before = features[-1]
+        return "norm", np.concatenate(norms)
 
     def _scored(self, ids: np.ndarray, state: RnnState) -> Iterator[tuple[np.ndarray, Tensor, RnnState]]:
         """Give log p, features before each token and the state after them, a piece at a time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from lmkit.errors import InputError, UsageError, missing_package
 from lmkit.files import disk_error
@@ -100,13 +101,43 @@ class Spool:
         self.size += len(data)
 
     def __call__(self) -> IO[bytes]:
-        """Open them, from the beginning."""
-        copy = os.fdopen(os.dup(self._file.fileno()), "rb")
-        copy.seek(0)
-        return copy
+        """Open them, from the beginning; each reader has a place of its own."""
+        return io.BufferedReader(_SpoolReader(self))
+
+    def fileno(self) -> int:
+        """Give the file's descriptor."""
+        return self._file.fileno()
 
     def __del__(self) -> None:
         self._file.close()
+
+
+class _SpoolReader(io.RawIOBase):
+    """Reads a spool from a place that no other reader moves, as copies of a descriptor would."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.place = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read up to as many bytes as fit."""
+        data = os.pread(self.spool.fileno(), len(buffer), self.place)
+        buffer[: len(data)] = data
+        self.place += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, counted from the beginning, from here or from the end."""
+        self.place = offset + (0, self.place, self.spool.size)[whence]
+        return self.place
 
 
 class _Once:

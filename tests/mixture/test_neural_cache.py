@@ -84,6 +84,12 @@ def test_a_whole_mixture_is_adapted() -> None:
     falling = [float(line.split()[-1]) for line in said[1:]]
     assert falling == sorted(falling, reverse=True)
     assert len(falling) == 3
+    assert found.adaptive
+    assert not both.adaptive
+    signature = found.signature()
+    assert all(part in signature for part in ("4-gram", "continuous", "dynamic=", "weights", "adaptive:yes"))
+    with pytest.raises(UsageError, match="already"):
+        lmkit.adapted(found, REPEATS)
     wider = lmkit.mix(
         [lmkit.train(REPEATS, order=2, tokenizer="word", holdout=0), network()], weights=[0.1, 0.9]
     )

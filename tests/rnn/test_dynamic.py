@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 import lmkit
-from lmkit.errors import ModelFormatError, UsageError
+from lmkit.errors import InputError, ModelFormatError, UsageError
 from lmkit.rnn.dynamic import DynamicModel
 from lmkit.rnn.dynamic_tuning import gradient_scales
 from tests.conftest import STORY
@@ -149,11 +149,32 @@ def test_a_gradient_that_is_too_long_is_cut() -> None:
     assert cosine == pytest.approx(1, abs=1e-4)
 
 
+def test_learning_goes_on_where_gradients_are_switched_off() -> None:
+    learning = dynamic(trained(tie_weights=False))
+    ids = learning.tokenizer.encode_lines(OTHER.split("\n")[:3])
+    wanted, _ = learning.score_ids(ids)
+    with torch.no_grad():
+        assert learning.score_ids(ids)[0] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_model_that_learns_is_moved_as_a_whole() -> None:
+    learning = dynamic(trained())
+    wanted = lmkit.perplexity(learning, OTHER)
+    assert lmkit.perplexity(learning.to("cpu"), OTHER) == wanted
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    assert lmkit.perplexity(learning.to("cuda"), OTHER).perplexity == pytest.approx(
+        wanted.perplexity, rel=1e-3
+    )
+
+
 def test_what_cannot_learn_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="recurrent"):
         lmkit.tuned_dynamic(lmkit.train(STORY, order=2, tokenizer="word", holdout=0), STORY)
     with pytest.raises(UsageError, match="segment"):
         lmkit.tuned_dynamic(trained(), STORY, segment=0)
+    with pytest.raises(InputError, match="too short"):
+        lmkit.tuned_dynamic(trained(), "the fox\n")
     learning = dynamic(trained())
     for wrong in (
         {"rate": -1.0},
