@@ -307,7 +307,27 @@ ALPHABET_TEXT = "ab\nabc\ncab\n\naab\nbca\n" * 3
     ids=str,
 )
 def test_all_strings_and_their_continuations_sum_to_one(options: dict[str, object]) -> None:
-    model = lmkit.train(ALPHABET_TEXT, tokenizer="char", holdout=0, **options)
+    check_all_strings(lmkit.train(ALPHABET_TEXT, tokenizer="char", holdout=0, **options))
+
+
+@pytest.mark.parametrize("kind", ["mixture", "cache", "continuous cache", "dynamic", "all"])
+def test_all_strings_of_models_made_of_models_sum_to_one(kind: str) -> None:
+    options = {"backend": "rnn", "hidden_size": 6, "epochs": 3, "device": "cpu"}
+    network = lmkit.train(ALPHABET_TEXT, tokenizer="char", holdout=0, **options)
+    ngram = lmkit.train(ALPHABET_TEXT, tokenizer="char", holdout=0, order=3)
+    made: dict[str, Callable[[], LanguageModel]] = {
+        "mixture": lambda: lmkit.mix([network, ngram], weights=[0.6, 0.4]),
+        "cache": lambda: lmkit.tuned_cache(ngram, ALPHABET_TEXT, order=3, window=3),
+        "continuous cache": lambda: lmkit.tuned_neural_cache(network, ALPHABET_TEXT, window=3),
+        "dynamic": lambda: lmkit.tuned_dynamic(network, ALPHABET_TEXT, segment=2),
+        "all": lambda: lmkit.adapted(
+            lmkit.mix([network, ngram], weights=[0.6, 0.4]), ALPHABET_TEXT, dynamic=True
+        ),
+    }
+    check_all_strings(made[kind]())
+
+
+def check_all_strings(model: LanguageModel) -> None:
     letters = [UNK, *range(3, len(model.tokenizer.vocab))]
     state, mass, total = model.start(), np.zeros(1), 0.0
     for _ in range(5):  # strings of length 0 to 4
