@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.options import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +29,7 @@ Examples:
 @click.command("compare", epilog=EPILOG)
 @click.argument("arguments", nargs=-1, required=True, metavar="MODEL MODEL... [FILE...]")
 @click.option("--lines", default=3, metavar="N", help="Lines to show that two models differ on most  [3]")
-@click.option(
-    "--context",
-    type=click.Choice(["line", "document", "stream"]),
-    help="Where a model that reads on begins anew: at each line, after each blank line, nowhere  [nowhere]",
-)
+@context_option()
 @click.option("--seed", default=0, metavar="S", help="Of the bootstrap  [0]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lmkit.cli.options import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,12 +30,7 @@ Examples:
 @click.option("--quantile", type=float, metavar="Q", help="Keep this share of all lines, the likeliest.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where they go; - is stdout  [-]")
 @click.option("--rest", metavar="FILE", help="Where the others go  [nowhere]")
-@click.option(
-    "--context",
-    type=click.Choice(["line", "document", "stream"]),
-    default="line",
-    help="Where a model that reads on begins anew: at each line, after each blank line, nowhere  [line]",
-)
+@context_option("line")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def command(
     files: tuple[str, ...],

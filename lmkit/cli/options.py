@@ -75,3 +75,14 @@ def _shown(f: dataclasses.Field[Any]) -> str:
 def _metavar(hint: Any) -> str:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return {int: "N", float: "X", str: "TEXT"}.get(kinds[0], "LIST")
+
+
+def context_option(default: str | None = None) -> Callable[[F], F]:
+    """Add `--context`: where a model that reads on begins anew."""
+    shown = default or "nowhere"
+    return click.option(
+        "--context",
+        type=click.Choice(["line", "document", "stream"]),
+        default=default,
+        help=f"Where a model that reads on begins anew: at each line, after each blank line, nowhere  [{shown}]",
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.options import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,11 +38,7 @@ Examples:
 )
 @click.option("--dynamic", is_flag=True, help="Let what is recurrent learn from it: adaptive, too.")
 @click.option("--tune", multiple=True, metavar="FILE", help="Text to fit these two to  [its validation text]")
-@click.option(
-    "--context",
-    type=click.Choice(["line", "document", "stream"]),
-    help="Where a model that reads on begins anew: at each line, after each blank line, nowhere  [nowhere]",
-)
+@context_option()
 @click.option("--by-file", is_flag=True, help="A row for each file, too.")
 @click.option("--check", is_flag=True, help="See whether its distributions sum to one, in a hundred places.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every number.")

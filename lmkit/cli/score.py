@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.options import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,11 +34,7 @@ Examples:
     default="line",
     help="A row for each of what  [line]",
 )
-@click.option(
-    "--context",
-    type=click.Choice(["line", "document", "stream"]),
-    help="Where a model that reads on begins anew: at each line, after each blank line, nowhere  [nowhere]",
-)
+@context_option()
 @click.option("--distributions", is_flag=True, help="With --by token: rank and entropy, too; slower.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.")
 def command(
