@@ -116,7 +116,10 @@ def test_perplexity_of_a_network_that_learns(lmkit: Run, models: Path) -> None:
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["perplexity"] < plain["perplexity"]
-    assert all(name in found["signature"] for name in ("dynamic:", "cache:", "adaptive:yes"))
+    assert all(
+        name in found["signature"]
+        for name in ("dynamic=", "cache=continuous", "cache:4-gram", "adaptive:yes")
+    )
     assert b"fitted to the first" in run.stderr
     refused = lmkit("ppl", "-m", "one", "other.txt", "--dynamic", "--tune", "text.txt")
     assert refused.returncode == 2
