@@ -146,12 +146,15 @@ def perplexity_by_file(
     A model that reads on does so from file to file, so that the files are to the whole what its parts are. Files of no
     bytes are left out. The arguments are those of `perplexity`.
 
+    >>> import tempfile
     >>> from pathlib import Path
     >>> from lmkit.text.byte import ByteTokenizer
     >>> from lmkit.uniform import UniformModel
-    >>> written = [Path(name).write_text("fox") for name in ("one.txt", "two.txt")]
-    >>> files, whole = perplexity_by_file(UniformModel(tokenizer=ByteTokenizer()), ["one.txt", "two.txt"])
-    >>> {name: found.tokens for name, found in files.items()}, whole.tokens
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = [Path(folder) / name for name in ("one.txt", "two.txt")]
+    ...     written = [path.write_text("fox") for path in paths]
+    ...     files, whole = perplexity_by_file(UniformModel(tokenizer=ByteTokenizer()), paths)
+    >>> {Path(name).name: found.tokens for name, found in files.items()}, whole.tokens
     ({'one.txt': 4, 'two.txt': 4}, 8)
     """
     corpus = Corpus.of(paths)
