@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +30,7 @@ from lmkit.model import FeatureModel
 from lmkit.nn.heads import FullHead
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.rnn.dynamic_state import DynamicState, Reading, Weights
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import States
 from lmkit.tensors import prefixed, under
@@ -40,56 +41,6 @@ SEGMENT = 20  # tokens between two steps
 DECAY = 1e-3
 _SAMPLED_FROM = 8192  # words
 _CANDIDATES = 1024  # frequent ones, and as many drawn
-Weights = dict[str, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """One position of a text.
-
-    Attributes:
-        weights: of the network, as it has become.
-        segments: how many steps made it so.
-        before: the memory of the layers where the segment begins.
-        inputs: the tokens read since.
-        layers: the memory after them, H tensors (1, H).
-        features: (E,) what the next token is predicted from.
-    """
-
-    weights: Weights
-    segments: int
-    before: States
-    inputs: tuple[int, ...]
-    layers: States
-    features: Tensor
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Reading)
-            and (self.segments, self.inputs) == (other.segments, other.inputs)
-            and torch.equal(self.features, other.features)
-            and all(torch.equal(tensor, other.weights[name]) for name, tensor in self.weights.items())
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True)
-class DynamicState:
-    """Where each of B positions is."""
-
-    rows: tuple[Reading, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def select(self, rows: Sequence[int] | np.ndarray) -> DynamicState:
-        """Give the state of some of the positions."""
-        return DynamicState(tuple(self.rows[int(row)] for row in rows))
-
-    def join(self, *others: DynamicState) -> DynamicState:
-        """Give the positions of this state and of others, one after another."""
-        return DynamicState(sum((other.rows for other in others), self.rows))
 
 
 class DynamicModel(FeatureModel):
@@ -206,9 +157,7 @@ class DynamicModel(FeatureModel):
             logprobs[here] = -self._network.output.surprisals(before.detach(), targets).cpu().numpy()
             features[here] = before.detach().cpu().numpy()
             if whole:
-                weights = row.weights if own else _copied(row.weights)
-                self._take(weights)
-                self._move(weights, self._gradients(before, targets, row.segments))
+                weights = self._learnt(row, before, targets, in_place=own)
                 row, own = self._read(weights, row.segments + 1, layers, int(targets[-1])), True
             else:
                 row = self._after(row, int(targets[0]))
@@ -219,22 +168,20 @@ class DynamicModel(FeatureModel):
     def _after(self, row: Reading, token: int) -> Reading:
         """Go on by one token."""
         if len(row.inputs) < self.segment:
-            next_row = self._read(row.weights, row.segments, row.layers, token)
-            return Reading(
-                row.weights,
-                row.segments,
-                row.before,
-                (*row.inputs, token),
-                next_row.layers,
-                next_row.features,
-            )
+            after = self._read(row.weights, row.segments, row.layers, token)
+            return replace(after, before=row.before, inputs=(*row.inputs, token))
         self._take(row.weights)
-        read, _ = self._followed(row.inputs, row.before)
+        features, _ = self._followed(row.inputs, row.before)
         targets = torch.tensor([*row.inputs[1:], token], device=self.model.device)
-        gradients = self._gradients(read, targets, row.segments)
-        weights = _copied(row.weights)
-        self._move(weights, gradients)
+        weights = self._learnt(row, features, targets)
         return self._read(weights, row.segments + 1, row.layers, token)
+
+    def _learnt(self, row: Reading, features: Tensor, targets: Tensor, *, in_place: bool = False) -> Weights:
+        """Give the weights after a step down the gradient of a segment, which features (S, E) are of."""
+        gradients = self._gradients(features, targets, row.segments)
+        weights = row.weights if in_place else {name: old.clone() for name, old in row.weights.items()}
+        self._move(weights, gradients)
+        return weights
 
     def _read(self, weights: Weights, segments: int, layers: States, token: int) -> Reading:
         """Begin a segment with a token."""
@@ -383,7 +330,3 @@ def _fits(scale: Tensor, weight: Tensor) -> bool:
     rows = (weight.shape[0], *(1 for _ in weight.shape[1:]))
     sound = bool(torch.isfinite(scale).all() and (scale > 0).all())
     return sound and tuple(scale.shape) in (tuple(weight.shape), rows)
-
-
-def _copied(weights: Weights) -> Weights:
-    return {name: tensor.clone() for name, tensor in weights.items()}

@@ -10,7 +10,8 @@ import torch
 
 from lmkit.errors import InputError, UsageError
 from lmkit.model import LanguageModel
-from lmkit.rnn.dynamic import DECAY, SEGMENT, DynamicModel, Weights
+from lmkit.rnn.dynamic import DECAY, SEGMENT, DynamicModel
+from lmkit.rnn.dynamic_state import Weights
 from lmkit.rnn.model import RnnModel
 from lmkit.search import climb
 from lmkit.text.corpus import Corpus, PathLike
