@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
-_GROUPS, _LINES = (
-    1000,
-    5,
-)  # of neighbouring lines, drawn together; and so many lines a group, if there are enough
+_GROUPS = 1000  # of neighbouring lines, drawn together
+_LINES = 5  # a group, if there are enough
 _FEWEST = 20  # groups from which something can be said
 _AT_ONCE = 500
 _LEVEL = 0.95
@@ -30,7 +28,7 @@ class Difference:
         low, high: between these 95 % of the differences on redrawn texts are.
         p_value: how often redrawn texts say the opposite, of both sides; small where the difference is no accident.
 
-    The last three are NaN where there are too few lines.
+    The last three are NaN where there are too few lines, or a line that one of the models has for impossible.
     """
 
     estimate: float
@@ -51,7 +49,8 @@ def paired_bootstrap(
         seed: Of the draws.
 
     Groups of neighbouring lines are drawn together, for lines that stand together depend on each other: five lines or
-    more, in at most 1,000 groups. Of fewer than 20 lines nothing but the difference itself can be said.
+    more, in 20 to 1,000 groups, of fewer lines where there are not a hundred. Of fewer than 20 lines, or where a
+    difference is infinite, nothing but the difference itself can be said.
 
     >>> found = paired_bootstrap(np.arange(100.0), np.full(100, 10.0))
     >>> found.estimate, found.low < 4.95 < found.high, found.p_value < 0.001
@@ -59,7 +58,7 @@ def paired_bootstrap(
     >>> paired_bootstrap(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0]))
     Difference(estimate=2.0, low=nan, high=nan, p_value=nan)
     """
-    if len(sizes) < _FEWEST:
+    if len(sizes) < _FEWEST or not np.isfinite(differences).all():
         estimate = float(differences.sum(dtype=np.float64) / sizes.sum(dtype=np.float64))
         return Difference(estimate=estimate, low=math.nan, high=math.nan, p_value=math.nan)
     count = min(_GROUPS, max(_FEWEST, len(sizes) // _LINES))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,30 +102,16 @@ def compare(
     ('token', -1.2)
     """
     corpus = Corpus.of(text_or_path)
-    evaluations, seconds, bits = {}, {}, {}
-    sizes: dict[Unit, np.ndarray] = {}
-    texts: list[bytes] = []
-    for name, model in models.items():
-        model.score(["the fox"] * 40)  # sets things up, which is no part of the speed
-        began = time.perf_counter()
-        blocks = list(scored_blocks(model, corpus, context=context))
-        seconds[name] = time.perf_counter() - began
-        evaluations[name] = evaluation_of(
-            model, np.sum([sums_of(block) for block in blocks], axis=0), context
-        )
-        bits[name] = np.concatenate([block.logprobs for block in blocks]) / -math.log(2)
-        if not texts:
-            texts = [line for block in blocks for line in block.text.removesuffix(NEWLINE).split(NEWLINE)]
-            sizes["token"] = np.concatenate([block.tokens for block in blocks])
-            sizes["byte"] = np.array([len(line) + 1 for line in texts])
+    measured = {name: _measured(model, corpus, context) for name, model in models.items()}
     first, *others = models
     same = all(_same_tokens(models[first], models[name]) for name in others)
     unit: Unit = "token" if same else "byte"
-    differing = [
-        _line(name, place, bits[name] - bits[first], texts)
-        for name in others
-        for place in _extremes(bits[name] - bits[first], lines)
-    ]
+    sizes = measured[first].tokens if same else measured[first].bytes
+    with np.errstate(invalid="ignore"):  # what both have for impossible
+        differences = {name: measured[name].bits - measured[first].bits for name in others}
+    extremes = {name: _extremes(of_model, lines) for name, of_model in differences.items()}
+    texts = _lines_at(models[first], corpus, {place for places in extremes.values() for place in places})
+    evaluations = {name: found.evaluation for name, found in measured.items()}
     return Comparison(
         unit=unit,
         flattered={
@@ -134,16 +120,66 @@ def compare(
         contenders={
             name: Contender(
                 evaluation=found,
-                bytes_per_second=found.bytes / seconds[name],
+                bytes_per_second=found.bytes / measured[name].seconds,
                 bits_per_byte=found.bits_per_token * found.tokens / found.bytes,
                 against_first=None
                 if name == first
-                else paired_bootstrap(bits[name] - bits[first], sizes[unit], seed=seed),
+                else paired_bootstrap(differences[name], sizes, seed=seed),
             )
             for name, found in evaluations.items()
         },
-        lines=differing,
+        lines=[
+            LineDifference(
+                name=name, number=place + 1, bits=float(differences[name][place]), text=texts[place]
+            )
+            for name, places in extremes.items()
+            for place in places
+        ],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A model on a text: bits, tokens and bytes of each line (L,), what comes of them all, and the time it took."""
+
+    bits: np.ndarray
+    tokens: np.ndarray
+    bytes: np.ndarray
+    evaluation: Evaluation
+    seconds: float
+
+
+def _measured(model: LanguageModel, corpus: Corpus, context: Context | None) -> _Measured:
+    model.score(["the fox"] * 40)  # sets things up, which is no part of the speed
+    began = time.perf_counter()
+    bits, tokens, lengths, sums = [], [], [], []
+    for block in scored_blocks(model, corpus, context=context):
+        ends = np.flatnonzero(np.frombuffer(block.text, np.uint8) == NEWLINE[0])
+        bits.append(block.logprobs / -math.log(2))
+        tokens.append(block.tokens)
+        lengths.append(np.diff(ends, prepend=-1))
+        sums.append(sums_of(block))
+    seconds = time.perf_counter() - began
+    return _Measured(
+        bits=np.concatenate(bits),
+        tokens=np.concatenate(tokens),
+        bytes=np.concatenate(lengths),
+        evaluation=evaluation_of(model, np.sum(sums, axis=0), context),
+        seconds=seconds,
+    )
+
+
+def _lines_at(model: LanguageModel, corpus: Corpus, places: Collection[int]) -> dict[int, str]:
+    """Read some lines of a text again, by their numbers from 0 on."""
+    found, begin = {}, 0
+    for block in model.tokenizer.reads(corpus, model.tokenizer.specials).blocks():
+        lines = block.count(NEWLINE)
+        wanted = [place for place in places if begin <= place < begin + lines]
+        if wanted:
+            texts = block.split(NEWLINE)
+            found.update({place: texts[place - begin].decode(errors="replace") for place in wanted})
+        begin += lines
+    return found
 
 
 def _same_tokens(one: LanguageModel, other: LanguageModel) -> bool:
@@ -157,12 +193,3 @@ def _extremes(differences: np.ndarray, count: int) -> list[int]:
     low = [place for place in order[:count] if differences[place] < 0]
     high = [place for place in order[::-1][:count] if differences[place] > 0]
     return low + high
-
-
-def _line(name: str, place: int, differences: np.ndarray, texts: list[bytes]) -> LineDifference:
-    return LineDifference(
-        name=name,
-        number=place + 1,
-        bits=float(differences[place]),
-        text=texts[place].decode(errors="replace"),
-    )

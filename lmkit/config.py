@@ -1,45 +1,16 @@
-"""Every option, once: frozen dataclasses from which flags, TOML keys and keyword arguments are made.
-
-The name of a field is the name of the keyword (`vocab_size`), of the TOML key, and with dashes of the flag
-(`--vocab-size`). An unknown key is an error with a suggestion.
-"""
+"""Every option, once: frozen dataclasses from which flags, TOML keys and keyword arguments are made."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import tomllib
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
-from lmkit.errors import UsageError, did_you_mean
+from lmkit.options import option
 
-C = TypeVar("C")
 MAX_ORDER = 32
 MEASURING_SHARE = (
     0.04  # of a budget, for the whole validation text at its end; where that takes more, it is not done
 )
 COUNT_OPTIONS = ("order", "tokenizer", "vocab_size", "specials", "memory", "temp")  # what `lmkit count` has
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    short: str | None = None,
-) -> Any:
-    """Declare a field with its help text, its range (both ends allowed) and the letter of its flag."""
-    return field(
-        default=default, metadata={"help": text, "choices": choices, "low": low, "high": high, "short": short}
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +123,9 @@ class RnnConfig:
     weight_drop: float | None = option(None, "share of recurrent weights left out", low=0.0, high=0.95)
     activation_penalty: float | None = option(None, "keeps activations small (AR)", low=0.0)
     temporal_penalty: float | None = option(None, "keeps activations slow (TAR)", low=0.0)
-    weight_decay: float = option(0.05, "pull of the matrices towards zero (AdamW)", low=0.0)
+    weight_decay: float | None = option(
+        None, "pull of the matrices towards zero, times the rate (0.05; 1.2e-6 for sgd)", low=0.0
+    )
     max_norm: float = option(
         0.0, "largest norm of a matrix, by projection after each step; 0 is off", low=0.0
     )
@@ -251,123 +224,3 @@ class GenerationConfig:
     raw: bool = option(False, "leave words apart as the model writes them: no spaces taken out")
     capitalize: bool = option(False, "begin sentences with a capital letter")
     seed: int | None = option(None, "for the same text again (a fresh one)", low=0)
-
-
-def make(cls: type[C], values: Mapping[str, Any], where: str = "options") -> C:
-    """Make a config of given values, each checked against its field.
-
-    Raises:
-        UsageError: a key is unknown, or a value is of the wrong type or out of its range.
-
-    >>> make(NgramConfig, {"order": 3}).order
-    3
-    """
-    assert dataclasses.is_dataclass(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
-    checked = {}
-    for key, value in values.items():
-        if key not in fields:
-            raise UsageError(f"{where}: there is no option {key!r}; {did_you_mean(key, fields)}")
-        checked[key] = _check(f"{where}: {key}", value, hints[key], fields[key].metadata)
-    return cls(**checked)
-
-
-def _check(where: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and types.NoneType in kinds:
-        return None
-    kind = next(k for k in kinds if k is not types.NoneType)
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        if isinstance(value, str) and inner is not str:
-            value = value.replace(",", " ").split()
-        if not isinstance(value, list | tuple):
-            value = [value]
-        return tuple(_check(where, item, inner, {"low": 0}) for item in value)
-    try:
-        if kind is bool and not isinstance(value, bool):
-            raise ValueError
-        if kind in (int, float) and isinstance(value, bool):
-            raise ValueError
-        converted = kind(value)
-        if kind is int and isinstance(value, float) and converted != value:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{where}: {value!r} is not {_KINDS.get(kind, kind.__name__)}") from None
-    low, high, choices = (limits.get(name) for name in ("low", "high", "choices"))
-    if choices and converted not in choices:
-        raise UsageError(f"{where}: {value!r} is not known; {did_you_mean(str(value), choices)}")
-    inside = not isinstance(converted, int | float) or (
-        math.isfinite(converted) and (low is None or converted >= low) and (high is None or converted <= high)
-    )
-    if not inside:
-        limit = "that is finite" if low is None else f"of at least {low}"
-        limit = limit if high is None else f"from {low} to {high}"
-        raise UsageError(f"{where}: {value!r} is out of range; give a number {limit}")
-    return converted
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of options.
-
-    Raises:
-        UsageError: it cannot be read, or is no TOML.
-    """
-    try:
-        if path.stat().st_size > 1 << 20:
-            raise UsageError(f"{path}: over a megabyte; that is no file of options")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path}: cannot be read as TOML: {error}") from error
-
-
-def options_of(cls: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-    """Give each field of a config with its type, for the command line."""
-    hints = typing.get_type_hints(cls)
-    for f in dataclasses.fields(cls):
-        yield f, hints[f.name]
-
-
-def bytes_of(text: str | int) -> int:
-    """Read an amount of memory: `512M`, `4G`, `1.5g`, `800000k`, or plain bytes.
-
-    Raises:
-        UsageError: it is no such amount, or not above zero.
-
-    >>> bytes_of("512M")
-    536870912
-    """
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-    number = str(text).strip().lower().removesuffix("b").removesuffix("i")
-    scale = units.get(number[-1:], 0)
-    try:
-        amount = float(number[:-1]) * scale if scale else float(number)
-    except ValueError:
-        amount = -1.0
-    if not 1 <= amount < 1 << 60:
-        raise UsageError(f"{text!r} is no amount of memory; write it as 512M or 4G")
-    return int(amount)
-
-
-def seconds(text: str | float) -> float:
-    """Read a span of time: `90`, `90s`, `10m`, `1.5h`.
-
-    Raises:
-        UsageError: it is no such span, or not above zero.
-
-    >>> seconds("10m")
-    600.0
-    """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number = str(text).strip().lower()
-    scale = units.get(number[-1:], 0.0)
-    try:
-        span = float(number[:-1]) * scale if scale else float(number)
-    except ValueError:
-        span = -1.0
-    if not 0 < span < float("inf"):
-        raise UsageError(f"{text!r} is no span of time; write it as 90s, 10m or 1.5h")
-    return span

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig, make
+from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig
 from lmkit.errors import InputError, UsageError
 from lmkit.files import check_target
 from lmkit.ngram.count_trie import count_ngrams
 from lmkit.ngram.counts import FILE, TextCounts, join, load_counts, max_order
 from lmkit.ngram.counts_text import count_pieces, read_counts
 from lmkit.ngram.train import merged_windows
+from lmkit.options import make
 from lmkit.progress import Progress
 from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus, PathLike

@@ -29,15 +29,14 @@ class Evaluation:
     """What one pass over a text found. Sums are natural logarithms in float64.
 
     Attributes:
-        logprob: sum of log p over all tokens, unknown words scored as `<unk>`.
-        logprob_oov: the part of it that belongs to unknown words.
+        logprob_known, logprob_oov: sums of log p over the known words, and over the unknown, scored as `<unk>`.
         tokens, oov, lines, words, characters, bytes: counts; a line end is a token, a character and a byte.
         open_vocabulary: whether the model gives every text a probability, so that bytes may be compared.
         adaptive: whether the model learnt from the text meanwhile, so that it compares only with others that do.
         signature: the protocol, to be quoted with the number.
     """
 
-    logprob: float
+    logprob_known: float
     logprob_oov: float
     tokens: int
     oov: int
@@ -48,6 +47,11 @@ class Evaluation:
     open_vocabulary: bool
     adaptive: bool
     signature: str
+
+    @property
+    def logprob(self) -> float:
+        """Sum of log p over all tokens, unknown words scored as `<unk>`."""
+        return self.logprob_known + self.logprob_oov
 
     @property
     def cross_entropy(self) -> float:
@@ -63,7 +67,7 @@ class Evaluation:
     def perplexity_without_oov(self) -> float:
         """The same with unknown words left out of both sums; not a number where all are unknown."""
         known = self.tokens - self.oov
-        return _exp(-(self.logprob - self.logprob_oov) / known) if known else math.nan
+        return _exp(-self.logprob_known / known) if known else math.nan
 
     @property
     def oov_rate(self) -> float:
@@ -98,7 +102,7 @@ class Evaluation:
         """Give every number by name, for JSON; what is infinite or undefined is None."""
         derived = (
             "perplexity", "perplexity_without_oov", "cross_entropy", "bits_per_token", "bits_per_word",
-            "bits_per_character", "bits_per_byte", "oov_rate",
+            "bits_per_character", "bits_per_byte", "oov_rate", "logprob",
         )  # fmt: skip
         stored = [f.name for f in fields(self) if f.name not in ("signature", "open_vocabulary", "adaptive")]
         values = {name: getattr(self, name) for name in (*derived, *stored)}
@@ -170,10 +174,10 @@ def perplexity_by_file(
 
 def evaluation_of(model: LanguageModel, sums: np.ndarray, context: Context | None) -> Evaluation:
     """Give what sums over a text, those of `sums_of`, say of a model."""
-    logprob, logprob_oov, *counts = sums.tolist()
+    known, unknown, *counts = sums.tolist()
     return Evaluation(
-        logprob=logprob,
-        logprob_oov=logprob_oov,
+        logprob_known=known,
+        logprob_oov=unknown,
         **dict(zip(_COUNTS, map(int, counts), strict=True)),
         open_vocabulary=model.tokenizer.unk == "none",
         adaptive=model.adaptive,
@@ -189,16 +193,17 @@ def _sums(
 ) -> np.ndarray:
     """Give the two sums of log p and the counts of each source (N, 8); whole numbers in float64 are exact."""
     corpus = Corpus.of(text_or_path)
-    sums = np.zeros((len(corpus.sources), 2 + len(_COUNTS)))
+    sums, tokens = np.zeros((len(corpus.sources), 2 + len(_COUNTS))), 0
     for block in scored_blocks(model, corpus, context=context):
         sums[block.source] += sums_of(block)
-        report(int(sums[:, _TOKENS].sum()))
+        tokens += int(block.tokens.sum())
+        report(tokens)
     return sums
 
 
 def sums_of(block: Block) -> tuple[float, ...]:
     """Give the two sums of log p and the counts of a block; what `evaluation_of` takes."""
-    columns = (block.logprobs, block.logprobs_oov, block.tokens, block.oov)
+    columns = (block.logprobs_known, block.logprobs_oov, block.tokens, block.oov)
     return (
         *(column.sum() for column in columns),
         len(block.tokens),

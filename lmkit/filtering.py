@@ -36,7 +36,7 @@ def filter_lines(
     model: LanguageModel,
     text_or_path: str | PathLike | Iterable[PathLike] | Corpus,
     *,
-    max_perplexity: float | None = None,
+    max_ppl: float | None = None,
     quantile: float | None = None,
     context: Context | None = "line",
 ) -> Iterator[Parted]:
@@ -45,7 +45,7 @@ def filter_lines(
     Args:
         model: Any language model.
         text_or_path: See `Corpus.of`.
-        max_perplexity: Keep lines of at most this perplexity a token.
+        max_ppl: Keep lines of at most this perplexity a token.
         quantile: Or this share of all lines, the likeliest, and those as likely as the last of them. The text is read
             twice.
         context: How far back the model looks; see `perplexity`. If not given, each line is by itself.
@@ -56,22 +56,22 @@ def filter_lines(
 
     >>> import lmkit
     >>> model = lmkit.train("the old fox ran .\\n" * 20, order=3, holdout=0)
-    >>> parts = list(filter_lines(model, "the old fox ran .\\nran ran the\\n", max_perplexity=2))
+    >>> parts = list(filter_lines(model, "the old fox ran .\\nran ran the\\n", max_ppl=2))
     >>> parts[0].kept, parts[0].rest
     (b'the old fox ran .\\n', b'ran ran the\\n')
     """
-    if (max_perplexity is None) == (quantile is None):
-        raise UsageError("lines are kept by max_perplexity or by quantile; give one of them")
+    if (max_ppl is None) == (quantile is None):
+        raise UsageError("lines are kept by max_ppl or by quantile: give one of them, such as --quantile 0.3")
     if quantile is not None and not 0 < quantile <= 1:
         raise UsageError(
             f"quantile {quantile}: is the share of lines to keep; give a number above 0 and at most 1"
         )
-    if max_perplexity is not None and not max_perplexity >= 1:
-        raise UsageError(f"max_perplexity {max_perplexity}: no line has a perplexity below 1")
+    if max_ppl is not None and not max_ppl >= 1:
+        raise UsageError(f"max_ppl {max_ppl}: no line has a perplexity below 1")
     corpus = Corpus.of(text_or_path)
     blocks = scored_blocks(model, corpus, context=context)
-    if max_perplexity is not None:
-        limit = math.log(max_perplexity)
+    if max_ppl is not None:
+        limit = math.log(max_ppl)
         for block in blocks:
             yield parted(block.text, -block.logprobs / block.tokens <= limit)
         return

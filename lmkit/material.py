@@ -13,11 +13,12 @@ import numpy as np
 
 from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import Record
-from lmkit.config import TextConfig, make
+from lmkit.config import TextConfig
 from lmkit.counting import natural_order, open_counts
 from lmkit.errors import InputError, UsageError, did_you_mean
 from lmkit.initial import Initial
 from lmkit.model import LanguageModel
+from lmkit.options import make
 from lmkit.progress import Progress
 from lmkit.scratch import Scratch
 from lmkit.text.corpus import Corpus, PathLike

@@ -24,16 +24,18 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
+from lmkit.nn.inversion import inverted, tempered
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.version import __version__
 
 Context = Literal["line", "document", "stream"]
 _TIMED_TOKENS = 512
+_DISTRIBUTIONS = 1 << 22  # log-probabilities that are held at once where many are drawn from
 
 
 class State(Protocol):
@@ -81,7 +83,9 @@ class LanguageModel(ABC):
     def next_logprobs(self, state: Any) -> np.ndarray:
         """Give log p of every token (B, V) after a state; `<s>` has minus infinity, exp sums to one."""
 
-    def draw(self, state: Any, points: np.ndarray, *, logprobs: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, state: Any, points: np.ndarray, *, temperature: float = 1.0, logprobs: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw a token (B,) at each position, and give log p of each (B,) with it.
 
         This is the plain definition, the inversion of each distribution; models have faster ways to draw from the same.
@@ -89,15 +93,21 @@ class LanguageModel(ABC):
         Args:
             state: At B positions.
             points: (B,) independent uniform numbers in [0, 1), which settle the tokens.
-            logprobs: Whether log p is wanted; if not, it may be NaN.
+            temperature: T above 0; tokens are drawn in proportion to p^(1/T).
+            logprobs: Whether log p is wanted, which is that of T = 1; if not, it may be NaN.
         """
-        distributions = self.next_logprobs(state)
-        cumulative = np.cumsum(np.exp(distributions), axis=1, dtype=np.float64)  # (B, V)
-        rows = range(len(points))
-        tokens = np.array([cumulative[b].searchsorted(points[b] * cumulative[b, -1], "right") for b in rows])
-        for b in np.flatnonzero(tokens == cumulative.shape[1]):  # rounded up to the end
-            tokens[b] = cumulative[b].searchsorted(cumulative[b, -1])
-        return tokens, distributions[rows, tokens]
+        tokens, found = np.empty(len(points), np.int64), np.empty(len(points), np.float32)
+        for rows in self.few(len(points)):
+            distributions = self.next_logprobs(state if len(rows) == len(points) else state.select(rows))
+            shaped = distributions if temperature == 1 else tempered(distributions, temperature)
+            tokens[rows] = inverted(np.exp(shaped), points[rows])
+            found[rows] = distributions[np.arange(len(rows)), tokens[rows]]
+        return tokens, found
+
+    def few(self, count: int) -> Iterator[np.ndarray]:
+        """Give the numbers of so many positions, some at a time, whose distributions fit into little memory."""
+        at_once = max(1, _DISTRIBUTIONS // len(self.tokenizer.vocab))
+        yield from np.split(np.arange(count), range(at_once, count, at_once))
 
     def score_ids(self, ids: np.ndarray, state: Any | None = None) -> tuple[np.ndarray, State]:
         """Give log p of each token (T,) of a text, and the state after it, to go on from.

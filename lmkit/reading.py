@@ -27,8 +27,7 @@ class Block:
         source: the number of the file that they are of.
         text: the lines, as they were read.
         words, characters: how many there are, line ends counted among the characters.
-        logprobs: (L,) float64, log p of each line, in nats.
-        logprobs_oov: (L,) float64, the part of it that belongs to unknown words.
+        logprobs_known, logprobs_oov: (L,) float64, log p of the known words of each line, and of the unknown, in nats.
         tokens, oov: (L,) int64, how many tokens each has, its end included, and how many of them are unknown.
     """
 
@@ -36,10 +35,15 @@ class Block:
     text: bytes
     words: int
     characters: int
-    logprobs: np.ndarray
+    logprobs_known: np.ndarray
     logprobs_oov: np.ndarray
     tokens: np.ndarray
     oov: np.ndarray
+
+    @property
+    def logprobs(self) -> np.ndarray:
+        """(L,) float64, log p of each line."""
+        return self.logprobs_known + self.logprobs_oov
 
 
 def scored_blocks(model: LanguageModel, corpus: Corpus, *, context: Context | None = None) -> Iterator[Block]:
@@ -69,7 +73,7 @@ def scored_blocks(model: LanguageModel, corpus: Corpus, *, context: Context | No
             text=text,
             words=words,
             characters=characters,
-            logprobs=sums[0],
+            logprobs_known=sums[0],
             logprobs_oov=sums[1],
             tokens=counts[0],
             oov=counts[1],

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.config import bytes_of
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import disk_error
+from lmkit.quantities import bytes_of
 from lmkit.threads import chunks, cores
 
 LEAST_ROOM = 64 << 20  # bytes beside what the program itself takes

@@ -1,9 +1,8 @@
 """Model selection: which options suit a text, judged on every line of it in turn, by a model that has not met it.
 
-The lines are dealt into k folds by what they say, so that copies of a line are in one fold. For each configuration k
-models are trained, each without one fold, which it is then measured on (cross-validation, Stone 1974). A twentieth of
-the lines is kept out of all of it, the test lines that `lmkit train` would hold out: they measure one model, once, the
-winner, trained again on all folds.
+For each configuration k models are trained, each without one of k folds of the text, which it is then measured on. A
+twentieth of the lines is kept out of all of it, the test lines that `lmkit train` would hold out: they measure one
+model, once, the winner, trained again on all folds.
 """
 
 from __future__ import annotations
@@ -12,30 +11,29 @@ import itertools
 import math
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from lmkit.backends import BACKENDS
-from lmkit.config import TextConfig, make
-from lmkit.errors import DivergedError, InputError, UsageError, did_you_mean
+from lmkit.config import TextConfig
+from lmkit.errors import UsageError, did_you_mean
 from lmkit.evaluation import Evaluation, perplexity
 from lmkit.files import check_target
+from lmkit.folds import Judgement, Pending, deal, judges
+from lmkit.options import make
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.sources import Source
-from lmkit.text.splits import HOLDOUT, hashed_lines
 from lmkit.text.tokenizer import choose_tokenizer
+from lmkit.threads import cores
 from lmkit.training import train
 
 MOST_FOLDS = 50
 # options that change what is predicted: such perplexities do not compare
 _OF_WORDS = ("tokenizer", "vocab", "vocab_size", "min_count", "specials", "limit_vocab")
-_OF_VALIDATION = ("patience",)  # options that need a validation text, which no model has here
+# options that need what no model has here
+_OF_OTHERS = {"patience": "a validation text", "loss": "a teacher", "teacher_share": "a teacher"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ class Configuration:
         perplexities: on each fold, of the model that was trained on the others; infinite where training diverged.
         learnt: on as much of what each model was trained on; far below the others, it has been learnt by heart.
         capacity: what a model can keep, its parameters or its n-grams; the largest of them, None where one diverged.
-        seconds: for all of it.
+        seconds: for all of it, one model after another.
     """
 
     options: dict[str, Any]
@@ -90,6 +88,7 @@ def crossval(
     *,
     grid: Mapping[str, Sequence[Any]],
     k: int = 5,
+    jobs: int | None = 1,
     backend: str = "ngram",
     refit: bool = False,
     output: PathLike | None = None,
@@ -99,13 +98,16 @@ def crossval(
 ) -> CrossValidation:
     """Compare every combination of some options by k-fold cross-validation.
 
-    One model is trained at a time; n-grams are counted, and networks trained, on all cores. Networks have no validation
-    text here: they are trained to the end of their time or epochs, and their last weights are measured.
+    Networks have no validation text here: they are trained to the end of their time or epochs, and their last weights
+    are measured.
 
     Args:
         text: As for `lmkit.train`.
         grid: The values to try of each option.
         k: How many folds.
+        jobs: How many models are trained at once; more than one have a process each, which imports the main module
+            anew (a script then begins with `if __name__ == "__main__":`). None is one for each core, up to k, for
+            networks that are trained on a CPU for a number of epochs, and one otherwise.
         backend: The kind of model.
         refit: Whether to train the best configuration on all folds, and measure it on the test lines.
         output: The folder to save that model in.
@@ -122,6 +124,8 @@ def crossval(
     >>> found.best.options, len(found.best.perplexities)
     ({'order': 2}, 3)
     """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"{jobs} models cannot be trained at once; give 1 or more")
     if not 2 <= k <= MOST_FOLDS:
         raise UsageError(f"{k} folds cannot be; give from 2 to {MOST_FOLDS}")
     grid = _checked(grid, options, backend)
@@ -142,8 +146,12 @@ def crossval(
         folder = Path(name)
         deal(corpus, folder, k=k)
         points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-        folds = Folds(folder, options, k, say)
-        found = [folds.judge(point) for point in points]
+        counts: dict[int, tuple[int, int]] = {}
+        jobs, of_fold = _shared_out(jobs, k, options, grid)
+        with judges(folder, [of_fold | point for point in points], k=k, jobs=jobs) as judged:
+            found = [
+                _configuration(point, folds, counts, say) for point, folds in zip(points, judged, strict=True)
+            ]
         found.sort(key=lambda configuration: configuration.mean)
         test = None
         if refit:
@@ -155,65 +163,61 @@ def crossval(
     return CrossValidation(configurations=found, test=test)
 
 
-class Judgement(NamedTuple):
-    """One model: perplexity of the fold that it was trained without and of one that it has learnt, and its capacity."""
+def _configuration(
+    point: dict[str, Any],
+    folds: Sequence[Pending],
+    counts: dict[int, tuple[int, int]],
+    say: Callable[[str], None],
+) -> Configuration:
+    """Gather what came of a point of the grid on each fold; `counts` has the tokens and unknown words of each so far.
 
-    perplexity: float
-    learnt: float
-    capacity: int
-
-
-class Folds:
-    """Lines dealt into folds, and what is the same for every configuration that is judged by them."""
-
-    def __init__(self, folder: Path, options: Mapping[str, Any], k: int, say: Callable[[str], None]) -> None:
-        self.folder = folder
-        self.options = options
-        self.k = k
-        self.say = say
-        self.counts: dict[int, tuple[int, int]] = {}  # of tokens and unknown words in each fold
-
-    def judge(self, point: dict[str, Any]) -> Configuration:
-        """Train a model without each fold, and measure it there and on as much of what it has learnt.
-
-        Raises:
-            UsageError: other words are unknown than in the configurations before.
-        """
-        began = time.monotonic()
-        judged: list[Judgement] = []
-        for fold in range(self.k):
-            where = f"{shown(point)}, fold {fold + 1} of {self.k}"
-            try:
-                judged.append(self._fold(fold, point, where))
-            except DivergedError as error:
-                self.say(f"{where}: {error}")
-                break
-            self.say(f"{where}: perplexity {judged[-1].perplexity:.4f}")
-        whole = len(judged) == self.k
-        return Configuration(
-            options=point,
-            perplexities=[one.perplexity for one in judged] if whole else [math.inf] * self.k,
-            learnt=[one.learnt for one in judged] if whole else [math.inf] * self.k,
-            capacity=max(one.capacity for one in judged) if whole else None,
-            seconds=round(time.monotonic() - began, 2),
-        )
-
-    def _fold(self, fold: int, point: Mapping[str, Any], where: str) -> Judgement:
-        """Train without a fold, and measure on it, and on the next one; the model is gone afterwards."""
-        model = train(self.folder / f"train-{fold}.txt", **{**self.options, **point})
-        result = perplexity(model, self.folder / f"valid-{fold}.txt")
-        self._compare(fold, result, where)
-        learnt = perplexity(model, self.folder / f"valid-{(fold + 1) % self.k}.txt")
-        return Judgement(result.perplexity, learnt.perplexity, model.capacity())
-
-    def _compare(self, fold: int, result: Evaluation, where: str) -> None:
-        """Refuse a measurement of other words than the first of this fold."""
-        before = self.counts.setdefault(fold, (result.tokens, result.oov))
-        if before != (result.tokens, result.oov):
+    Raises:
+        UsageError: other words are unknown than in the configurations before.
+    """
+    judged: list[Judgement] = []
+    for fold, pending in enumerate(folds):
+        where = f"{shown(point)}, fold {fold + 1} of {len(folds)}"
+        judged.append(one := pending.result())
+        if one.diverged is not None:
+            say(f"{where}: {one.diverged}")
+            for other in folds[fold + 1 :]:
+                other.cancel()
+            break
+        before = counts.setdefault(fold, (one.tokens, one.oov))
+        if before != (one.tokens, one.oov):
             raise UsageError(
-                f"{where}: other words are unknown than before ({result.oov:,}, not {before[1]:,}); such perplexities "
-                "do not compare"
+                f"{where}: other words are unknown than before ({one.oov:,}, not {before[1]:,}); such perplexities do "
+                "not compare"
             )
+        say(f"{where}: perplexity {one.perplexity:.4f}")
+    whole = judged[-1].diverged is None
+    return Configuration(
+        options=point,
+        perplexities=[one.perplexity for one in judged] if whole else [math.inf] * len(folds),
+        learnt=[one.learnt for one in judged] if whole else [math.inf] * len(folds),
+        capacity=max(one.capacity for one in judged) if whole else None,
+        seconds=round(sum(one.seconds for one in judged), 2),
+    )
+
+
+def _shared_out(
+    jobs: int | None, k: int, options: dict[str, Any], grid: Mapping[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    """Settle how many models are trained at once, and give the options with the threads that each of them has.
+
+    A network on a CPU gains less from a second thread than two of them gain from a core each. But what a time is worth,
+    and which size it allows, depends on who else is at work; counting n-grams takes all cores as it is; and a GPU
+    trains one network at a time.
+    """
+    if options["backend"] != "rnn":
+        return jobs or 1, options
+    if jobs is None:
+        from lmkit.nn.devices import choose
+
+        apart = ({"epochs"} & {*options, *grid}) and not {"threads", "device"} & grid.keys()
+        on_cpu = apart and choose(options.get("device", "auto")).type == "cpu"
+        jobs = min(max(1, cores() // options.get("threads", 1)), k) if on_cpu else 1
+    return jobs, options if jobs == 1 else {"threads": max(1, cores() // jobs), **options}
 
 
 def _checked(
@@ -227,55 +231,22 @@ def _checked(
             raise UsageError(
                 f"there is no option {name!r} of the backend {backend}; {did_you_mean(name, owner)}"
             )
+    for name in [*grid, *options]:
+        if name in _OF_OTHERS:
+            raise UsageError(
+                f"{name} needs {_OF_OTHERS[name]}, which no model has in cross-validation; leave it out"
+            )
     for name, values in grid.items():
         if name in _OF_WORDS:
             raise UsageError(
                 f"{name} changes what is predicted, and such perplexities do not compare; choose it, and vary others"
             )
-        if name in _OF_VALIDATION:
-            raise UsageError(f"{name} needs a validation text, and no model has one in cross-validation")
         if name in options or not values:
             raise UsageError(f"{name} is given and varied at once, or has no values; vary it, or choose it")
     return {
         name: [getattr(make(owner[name], {name: value}), name) for value in values]
         for name, values in grid.items()
     }
-
-
-def deal(corpus: Corpus, folder: Path, *, k: int) -> None:
-    """Write the lines of a corpus into train-0.txt and valid-0.txt, ..., rest.txt and test.txt, in their order.
-
-    Every line is in one fold, and in the training text of all others; but for the test lines, which are those that
-    `lmkit train` holds out. Blank lines are for training.
-
-    Raises:
-        InputError: a fold or the test has no line.
-    """
-    names = [f"{kind}-{fold}.txt" for fold in range(k) for kind in ("train", "valid")] + [
-        "rest.txt",
-        "test.txt",
-    ]
-    lines = np.zeros(k + 1, np.int64)  # of each fold, and of the test
-    with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / name).open("wb")) for name in names}
-        for block in corpus.blocks():
-            shares, lengths = hashed_lines(block)
-            test = (shares >= HOLDOUT / 2) & (shares < HOLDOUT)
-            place = np.where(shares < HOLDOUT, shares, shares - HOLDOUT / 2) / (1 - HOLDOUT / 2)  # in [0, 1)
-            fold = np.where(test, k, np.minimum((place * k).astype(np.int64), k - 1))
-            fold[lengths == 1] = -1
-            lines += np.bincount(fold[fold >= 0], minlength=k + 1)
-            data, of_byte = np.frombuffer(block, np.uint8), np.repeat(fold, lengths)
-            for number in range(k):
-                files[f"train-{number}.txt"].write(data[(of_byte != number) & (of_byte != k)].tobytes())
-                files[f"valid-{number}.txt"].write(data[of_byte == number].tobytes())
-            files["rest.txt"].write(data[of_byte != k].tobytes())
-            files["test.txt"].write(data[of_byte == k].tobytes())
-    if not lines.all():
-        raise InputError(
-            f"{int(lines.sum())} lines that are not blank are too few for {k} folds and a test; give a longer text, or "
-            "fewer folds"
-        )
 
 
 def shown(options: Mapping[str, Any], *, between: str = ", ") -> str:

@@ -12,13 +12,14 @@ from typing import Any, cast
 
 from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import load, save
-from lmkit.config import MEASURING_SHARE, seconds
+from lmkit.config import MEASURING_SHARE
 from lmkit.errors import Stopped, UsageError
 from lmkit.evaluation import perplexity
 from lmkit.files import check_target
 from lmkit.initial import Initial
 from lmkit.material import Material, Texts, from_counts, from_text
 from lmkit.model import LanguageModel
+from lmkit.quantities import seconds
 from lmkit.report.tensorboard import check_events, event_log
 from lmkit.scratch import Scratch, peak, resident
 from lmkit.text.corpus import Corpus, PathLike

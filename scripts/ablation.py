@@ -3,6 +3,7 @@
     python scripts/ablation.py --train T --valid V --test T --budget 5m
     python scripts/ablation.py --train T --valid V --test T --budget 2m --tokenizer char --only "as it,cell,noise"
     python scripts/ablation.py --budget 12m --units 400 regularize=0.3 regularize=0.7 cell=gru,num_layers=3
+    python scripts/ablation.py --jobs 2 --threads 1 --units 128        # two at a time, one core each
     python scripts/ablation.py --epochs 4 --units 128 learning_rate=4e-3 learning_rate=8e-3   # as many steps each
 
 Without --train the texts are those of WikiText-2 in ../shared/data, if they are there. Machines are noisy: a difference
@@ -15,6 +16,9 @@ import argparse
 import json
 import statistics
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -47,7 +51,7 @@ PIECES: dict[str, dict[str, Any]] = {
     "cell: lstm, weight drop 0.3": {"cell": "lstm", "weight_drop": 0.3},
     "noise: AR 2, TAR 1": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
     "noise: no weight decay": {"weight_decay": 0.0},
-    "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd"},
+    "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd", "patience": 3},
     "optimiser: a rate of 2e-3": {"learning_rate": 2e-3},
     "optimiser: a rate of 8e-3": {"learning_rate": 8e-3},
     "optimiser: no clipping": {"grad_clip": 0.0},
@@ -79,17 +83,30 @@ def main() -> None:
     parser.add_argument("--only", default="", help="pieces whose name holds one of these, between commas")
     parser.add_argument("--units", type=int, help="per layer; those of the first training if not given")
     parser.add_argument("--threads", type=int, help="of each training; all cores if not given")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once, with --threads each")
     options = parser.parse_args()
+    if options.jobs > 1 and not (options.threads and options.units):
+        parser.error("--jobs wants --threads and --units, so that all trainings have the same")
     span = options.budget if options.epochs is None else f"{options.epochs:g} passes"
     print(f"| {span} each | test perplexity | tokens/s | passes |\n|---|---|---|---|", flush=True)
     pieces = {
         name: piece for name, piece in PIECES.items() if any(p in name for p in options.only.split(","))
     }
     asked = {text: dict(option.split("=", 1) for option in text.split(",")) for text in options.changes}
-    for name, change in (asked or pieces).items():
-        found, points = measured(options, **change)
-        rate = statistics.median(point["tokens_per_second"] for point in points)
-        print(f"| {name} | {found:.2f} | {rate:,.0f} | {points[-1]['epoch']:.2f} |", flush=True)
+    if options.jobs == 1:
+        for name in asked or pieces:
+            print(row(options, name, asked), flush=True)
+        return
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for line in pool.map(partial(row, options, asked=asked), asked or pieces):
+            print(line, flush=True)
+
+
+def row(options: argparse.Namespace, name: str, asked: dict[str, dict[str, str]]) -> str:
+    """Train with a change, one that is asked for or a piece; give its row of the table."""
+    found, points = measured(options, **(asked or PIECES)[name])
+    rate = statistics.median(point["tokens_per_second"] for point in points)
+    return f"| {name} | {found:.2f} | {rate:,.0f} | {points[-1]['epoch']:.2f} |"
 
 
 def measured(
@@ -109,8 +126,7 @@ def measured(
             epochs=options.epochs,
             threads=options.threads,
             output=Path(folder) / "model",
-            patience=0,
-            **{"hidden_size": options.units, **change},
+            **{"hidden_size": options.units, "patience": 0, **change},
         )
         lines = (Path(folder) / "model" / "metrics.jsonl").read_text().splitlines()
     options.units = options.units or int(model.protocol()["size"].split("x")[1])

@@ -197,7 +197,7 @@ from lmkit.scratch import peak
 model, text, output, options = json.loads(sys.argv[1])
 model = lmkit.load(model)
 lmkit.perplexity(model, "the fox")
-list(lmkit.filter_lines(model, "the fox", max_perplexity=9))
+list(lmkit.filter_lines(model, "the fox", max_ppl=9))
 began = time.perf_counter()
 if options is None:
     lmkit.perplexity(model, text)
@@ -216,7 +216,7 @@ def filtering(text: Path, other: Path, folder: Path) -> None:
     limit = lmkit.perplexity(lmkit.load(model), other).perplexity
     runs = {
         "perplexity": None,
-        "filter_lines, max_perplexity": {"max_perplexity": limit},
+        "filter_lines, max_ppl": {"max_ppl": limit},
         "filter_lines, quantile": {"quantile": 0.3},
     }
     found: dict[str, list[list[float]]] = {name: [] for name in runs}

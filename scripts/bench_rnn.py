@@ -181,6 +181,8 @@ def speed(options: argparse.Namespace) -> None:
         for units in (256, 640):
             rates = [_cell_rate(kind, units, precision) for precision in precisions]
             print(f"| {kind}, {units} units | {' | '.join(f'{rate:,.0f}' for rate in rates)} |", flush=True)
+    wide = _cell_rate("lstm", 256, precisions[0], torch.float64)
+    print(f"| lstm, 256 units, in float64 | {wide:,.0f} |", flush=True)
     for words in (10_000, 33_278):
         for name in ("full", "adaptive", "sampled"):
             rates = [_head_rate(name, words, precision) for precision in precisions]
@@ -219,10 +221,10 @@ def _best(work: Callable[[], Any], device: torch.device, runs: int = 30) -> floa
     return statistics.median(times[3:])
 
 
-def _cell_rate(kind: str, units: int, precision: Precision) -> float:
+def _cell_rate(kind: str, units: int, precision: Precision, dtype: torch.dtype = torch.float32) -> float:
     device = precision.device
-    cell = make_cell(kind, input_size=units, hidden_size=units).to(device)
-    x = torch.randn(70, 32, units, device=device, requires_grad=True)
+    cell = make_cell(kind, input_size=units, hidden_size=units).to(device, dtype)
+    x = torch.randn(70, 32, units, device=device, dtype=dtype, requires_grad=True)
     state = cell.initial_state(32)
 
     def work() -> None:

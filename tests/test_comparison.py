@@ -42,6 +42,21 @@ def test_models_of_the_same_tokens_compare_by_the_token() -> None:
     assert (same.estimate, same.low, same.high, same.p_value) == (0, 0, 0, 1)
 
 
+def test_a_line_that_a_model_has_for_impossible_leaves_nothing_sure() -> None:
+    parts = [lmkit.train(text, tokenizer="word", order=2, holdout=0) for text in (STORY, OTHER)]
+    blind = lmkit.mix(parts, weights=[1.0, 0.0])  # to the word "an", as the other one is not
+    models = {"sighted": parts[1], "blind": blind, "blind too": lmkit.mix(parts, weights=[1.0, 0.0])}
+    found = lmkit.compare(models, OTHER)
+    for name in ("blind", "blind too"):
+        difference = found.contenders[name].against_first
+        assert difference is not None
+        assert difference.estimate == np.inf
+        assert np.isnan([difference.low, difference.high, difference.p_value]).all()
+    assert "an" in max(found.lines, key=lambda line: line.bits).text.split()
+    both = lmkit.compare({"blind": blind, "blind too": models["blind too"]}, OTHER)
+    assert np.isnan(both.contenders["blind too"].against_first.p_value)  # type: ignore[union-attr]
+
+
 def test_models_of_other_tokens_compare_by_the_byte_and_it_is_said_who_is_flattered() -> None:
     models = {"words": model(), "letters": model(tokenizer="char"), "bytes": model(tokenizer="byte", order=4)}
     found = lmkit.compare(models, OTHER)

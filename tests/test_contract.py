@@ -246,6 +246,19 @@ def test_evenly_spread_points_draw_tokens_by_their_probabilities(model: Language
         assert np.isfinite(drawn).all()
 
 
+@pytest.mark.parametrize("temperature", [0.3, 2.0])
+def test_a_temperature_draws_by_powers_of_the_probabilities(model: LanguageModel, temperature: float) -> None:
+    points = (np.arange(1000) + 0.5) / 1000
+    state = after(model, "the old")
+    logprobs = model.next_logprobs(state)[0].astype(np.float64)
+    tokens, drawn = model.draw(state.select([0] * 1000), points, temperature=temperature)
+    shaped = np.exp((logprobs - logprobs.max()) / temperature)
+    expected = shaped / shaped.sum() * 1000
+    chance = 5 * np.sqrt(expected) if model.backend == "rnn" else 0.0
+    assert (np.abs(np.bincount(tokens, minlength=len(expected)) - expected) < chance + 2).all()
+    assert drawn == pytest.approx(logprobs[tokens], abs=1e-5)
+
+
 def test_states_are_joined(model: LanguageModel) -> None:
     states = [after(model, prefix) for prefix in PREFIXES[:3]]
     joined = states[0].join(*states[1:])

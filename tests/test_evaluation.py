@@ -165,7 +165,7 @@ def test_how_much_is_read_at_once_changes_nothing(
 ) -> None:
     whole = lmkit.perplexity(reader, LONG)
     monkeypatch.setattr("lmkit.reading._LINES_BYTES", 7)
-    monkeypatch.setattr("lmkit.rnn.model._CHUNK_LOGITS", 1)  # so that every token is larger than a window
+    monkeypatch.setattr("lmkit.rnn.model._PIECE", 1)  # so that every token is larger than a window
     monkeypatch.setattr("lmkit.mixture.neural_cache._PIECE", 5)
     monkeypatch.setattr("lmkit.mixture.neural_cache._ROWS", 3)
     assert lmkit.perplexity(reader, LONG).perplexity == pytest.approx(whole.perplexity, rel=1e-6)

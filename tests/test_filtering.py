@@ -1,4 +1,4 @@
-"""Filtering: which lines are kept, that none is lost or changed, and that the text is streamed."""
+"""Filtering: which lines are kept, and that none is lost or changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model(request: pytest.FixtureRequest) -> lmkit.LanguageModel:
 def test_lines_are_kept_by_their_perplexity(model: lmkit.LanguageModel) -> None:
     scores = list(lmkit.line_scores(model, TEXT, context="line"))
     limit = float(np.median([score.perplexity for score in scores])) * 1.0001
-    (part,) = lmkit.filter_lines(model, TEXT, max_perplexity=limit)
+    (part,) = lmkit.filter_lines(model, TEXT, max_ppl=limit)
     kept = [score.text for score in scores if score.perplexity <= limit]
     assert 0 < len(kept) < len(scores)
     assert part.kept.decode().splitlines() == kept
@@ -61,8 +61,8 @@ def test_no_line_is_lost(lines: list[tuple[bytes, bool]]) -> None:
         {},
         {"quantile": 0.0},
         {"quantile": 1.5},
-        {"max_perplexity": 0.5},
-        {"max_perplexity": 9, "quantile": 0.5},
+        {"max_ppl": 0.5},
+        {"max_ppl": 9, "quantile": 0.5},
     ],
     ids=str,
 )

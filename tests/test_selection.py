@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import lmkit
-from lmkit import selection
-from lmkit.errors import DivergedError, InputError, UsageError
-from lmkit.selection import crossval, deal
+from lmkit import folds, selection
+from lmkit.errors import DivergedError, InputError, ResourceError, UsageError
+from lmkit.folds import deal
+from lmkit.selection import crossval
 from lmkit.text.corpus import Corpus
 from lmkit.text.splits import TrainingLines
+from lmkit.threads import cores
 
 LINES = [f"the {animal} saw {n % 7} owls by the {place} ." for n, animal, place in (
     (n, ("fox", "owl", "hen")[n % 3], ("hill", "tree", "sea", "well")[n % 4]) for n in range(400)
@@ -129,6 +132,52 @@ def test_networks_are_compared_too() -> None:
     assert unseen % 9 == 0
 
 
+def test_models_trained_at_once_are_those_trained_one_by_one() -> None:
+    options = {"backend": "rnn", "epochs": 1, "num_layers": 1, "device": "cpu", "threads": 1}
+    one_by_one, at_once = (
+        crossval(TEXT, grid={"hidden_size": [4, 8]}, k=2, jobs=jobs, **options) for jobs in (1, 2)
+    )
+    assert [c.options for c in at_once.configurations] == [c.options for c in one_by_one.configurations]
+    for ours, theirs in zip(at_once.configurations, one_by_one.configurations, strict=True):
+        assert ours.perplexities == theirs.perplexities
+        assert ours.capacity == theirs.capacity
+
+
+def test_a_broken_process_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "judge", _dies)
+    with pytest.raises(ResourceError, match="was ended"):
+        crossval(TEXT, grid={"order": [1]}, k=2, jobs=2)
+
+
+def _dies(*_: object, **__: object) -> None:
+    os._exit(9)
+
+
+def test_networks_are_trained_at_once_where_that_changes_nothing() -> None:
+    def jobs(given: int | None = None, grid: object = None, **options: object) -> tuple[int, object]:
+        chosen, of_fold = selection._shared_out(given, 5, options, grid or {})  # type: ignore[arg-type]
+        return chosen, of_fold.get("threads")
+
+    many = min(cores(), 5)
+    for_cpu = {"backend": "rnn", "device": "cpu", "epochs": 2}
+    assert jobs(**for_cpu) == (many, max(1, cores() // many) if many > 1 else None)
+    assert jobs(**for_cpu, threads=cores()) == (1, cores())
+    assert jobs(**for_cpu, grid={"threads": [1, 2]}) == (1, None)
+    assert jobs(backend="rnn", device="cpu", budget="9s") == (1, None)
+    assert jobs(3, **for_cpu)[0] == 3
+    assert jobs(backend="ngram") == (1, None)
+
+
+def test_what_diverges_in_a_process_of_its_own_comes_last() -> None:
+    options = {"backend": "rnn", "epochs": 30, "num_layers": 1, "device": "cpu", "threads": 1, "grad_clip": 0}
+    said: list[str] = []
+    grid = {"learning_rate": [1000.0, 0.01]}
+    found = crossval(TEXT, grid=grid, k=2, jobs=2, hidden_size=4, report=said.append, **options)
+    assert [c.options["learning_rate"] for c in found.configurations] == [0.01, 1000.0]
+    assert found.configurations[1].mean == math.inf
+    assert "left the finite numbers" in said[0] or "lower" in said[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -138,6 +187,8 @@ def test_networks_are_compared_too() -> None:
         ({"grid": {"order": []}}, "has no values"),
         ({"grid": {"order": [2]}, "order": 3}, "given and varied at once"),
         ({"grid": {"patience": [1]}, "backend": "rnn"}, "validation"),
+        ({"grid": {"loss": ["l1", "l2"]}, "backend": "rnn"}, "teacher"),
+        ({"grid": {"order": [2]}, "jobs": 0}, "1 or more"),
         ({"grid": {"output": ["m"]}}, "no option 'output'"),
         ({"grid": {"order": [2]}, "valid": "v.txt"}, "no option 'valid'"),
         ({"grid": {"order": [2]}, "k": 1}, "from 2 to 50"),
@@ -155,7 +206,7 @@ def test_a_configuration_that_diverges_comes_last(monkeypatch: pytest.MonkeyPatc
             raise DivergedError("no number is left")
         return lmkit.train(text, order=order, **options)
 
-    monkeypatch.setattr(selection, "train", train)
+    monkeypatch.setattr(folds, "train", train)
     said: list[str] = []
     found = crossval(TEXT, grid={"order": [3, 1]}, k=2, report=said.append)
     assert [c.options["order"] for c in found.configurations] == [1, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lmkit.cli.flags import numbers
 from lmkit.errors import UsageError
 
 EPILOG = """
@@ -33,7 +34,7 @@ def command(files: tuple[str, ...], models: tuple[str, ...], prior: str | None, 
     named = dict(_named(option) for option in models)
     if len(named) < max(2, len(models)):
         raise UsageError("name two classes or more, each with a model: --model en=DIR --model fr=DIR")
-    shares = None if prior is None else dict(zip(named, _numbers(prior, len(named)), strict=True))
+    shares = None if prior is None else dict(zip(named, numbers("--prior", prior, len(named)), strict=True))
     loaded = {name: load(folder) for name, folder in named.items()}
     for line in classify(loaded, Corpus.from_paths(files), prior=shares):
         facts = {"label": line.label, "probability": round(line.probability, 6)}
@@ -46,13 +47,3 @@ def _named(option: str) -> tuple[str, str]:
     if not (name and sign and folder):
         raise UsageError(f"--model {option}: give a class and its model, as in en=english-model")
     return name, folder
-
-
-def _numbers(prior: str, count: int) -> list[float]:
-    try:
-        numbers = [float(share) for share in prior.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count:
-        raise UsageError(f"--prior {prior}: give a number for each of the {count} classes, as in 0.2,0.8")
-    return numbers

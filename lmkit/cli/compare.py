@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import context_option
+from lmkit.cli.flags import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def command(
     byte.
     """
     from lmkit.bundle import load, measurable_texts
-    from lmkit.cli.output import finite
+    from lmkit.cli.output import json_line
     from lmkit.comparison import compare
     from lmkit.foreign import is_foreign
     from lmkit.text.corpus import Corpus
@@ -60,7 +59,7 @@ def command(
     found = compare(models, Corpus.from_paths(files), context=context, lines=lines, seed=seed)
     sizes = {name: _size(Path(name)) for name in folders}
     if as_json:
-        click.echo(json.dumps(finite(_facts(found, sizes, files)), ensure_ascii=False))
+        click.echo(json_line(_facts(found, sizes, files)))
         return
     _show(found, sizes)
     click.echo(f"measured on {', '.join(files)}")
@@ -83,7 +82,8 @@ def _show(found: Comparison, sizes: Mapping[str, int]) -> None:
             continue
         if math.isnan(difference.p_value):
             click.echo(
-                f"{name} - {first}: {difference.estimate:+.4f} bits/{found.unit}: too few lines to say more"
+                f"{name} - {first}: {difference.estimate:+.4f} bits/{found.unit}: nothing is sure, by too few lines or "
+                "by one that a model has for impossible"
             )
             continue
         verdict = (

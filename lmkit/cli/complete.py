@@ -23,7 +23,7 @@ def command(text: str, model: str | None, samples: int, as_json: bool) -> None:
     A line for each: the word and its probability, with a tab between.
     """
     from lmkit.bundle import load
-    from lmkit.cli.printing import harmless, json_line
+    from lmkit.cli.output import harmless, json_line
     from lmkit.generation.completion import complete
 
     found = complete(load(model), text, samples=samples)

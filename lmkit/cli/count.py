@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from lmkit.cli.options import config_options
-from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig, make
+from lmkit.cli.flags import config_options
+from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig
+from lmkit.options import make
 
 DEFAULT = "lmkit-counts"
 EPILOG = """

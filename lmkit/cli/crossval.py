@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import SectionedCommand, config_options
+from lmkit.cli.flags import SectionedCommand, config_options
 from lmkit.config import NgramConfig, RnnConfig, TextConfig
 from lmkit.errors import UsageError
 
@@ -29,6 +28,11 @@ Examples:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("-k", "k", type=int, default=5, help="how many folds  [5]")
 @click.option(
+    "--jobs",
+    type=int,
+    help="models trained at once  [of networks on a CPU with --epochs one for each core, up to -k; else 1]",
+)
+@click.option(
     "--grid", multiple=True, required=True, metavar="NAME=A,B", help="values of an option to compare"
 )
 @click.option("--backend", default="ngram", metavar="TEXT", help="kind of model  [ngram]")
@@ -46,6 +50,7 @@ Examples:
 def command(
     files: tuple[str, ...],
     k: int,
+    jobs: int | None,
     grid: tuple[str, ...],
     backend: str,
     refit: bool,
@@ -64,7 +69,7 @@ def command(
     The column `training` is the perplexity of lines that a model has learnt from, `capacity` the numbers of its n-grams
     or parameters: who keeps much learns its lines by heart, who keeps little learns neither (--picture).
     """
-    from lmkit.cli.output import check_file, finite, write_bytes
+    from lmkit.cli.output import check_file, json_line, write_bytes
     from lmkit.selection import crossval
 
     if picture is not None:
@@ -78,6 +83,7 @@ def command(
         files,
         grid=_grid(grid),
         k=k,
+        jobs=jobs,
         backend=backend,
         refit=refit,
         output=output,
@@ -86,7 +92,7 @@ def command(
         **{name: value for name, value in given.items() if value is not None},
     )
     if as_json:
-        click.echo(json.dumps(finite(_facts(found)), ensure_ascii=False, allow_nan=False))
+        click.echo(json_line(_facts(found)))
     else:
         click.echo(_table(found))
     if picture is not None:

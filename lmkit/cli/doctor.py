@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
     network before it has learnt anything, which is how initialisations compare.
     """
     from lmkit.bundle import load
-    from lmkit.cli.output import finite
+    from lmkit.cli.output import json_line
     from lmkit.text.corpus import Corpus
 
     loaded = load(model)
@@ -59,7 +58,7 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
             "findings": findings,
             "schema": 1,
         }
-        click.echo(json.dumps(finite(facts), allow_nan=False))
+        click.echo(json_line(facts))
         return
     click.echo(_tables(found))
     click.echo(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmkit.cli.options import context_option
+from lmkit.cli.flags import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
     """Keep the lines of a text that a model finds likely, those like the text that it has learnt from.
 
     Lines go by their perplexity a token, so that long ones and short ones compare. A text of any size is streamed;
-    --quantile reads it twice.
+    --quantile reads it twice. Standard input is kept in a temporary file first (TMPDIR), as all commands keep it.
     """
     from lmkit.bundle import load
     from lmkit.cli.output import check_file, opened
@@ -60,7 +60,7 @@ def command(
     for name in targets:
         check_file(name, force=force)
     parts = filter_lines(
-        load(model), Corpus.from_paths(files), max_perplexity=max_ppl, quantile=quantile, context=context
+        load(model), Corpus.from_paths(files), max_ppl=max_ppl, quantile=quantile, context=context
     )
     lines = kept = 0
     with ExitStack() as stack:

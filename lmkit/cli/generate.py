@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import config_options
-from lmkit.config import GenerationConfig, make
+from lmkit.cli.flags import config_options
+from lmkit.config import GenerationConfig
 from lmkit.errors import InputError, UsageError
+from lmkit.options import make
 
 if TYPE_CHECKING:
     from lmkit.model import LanguageModel
@@ -62,10 +63,12 @@ def command(
     from lmkit.bundle import load
 
     config = make(GenerationConfig, {name: value for name, value in given.items() if value not in (None, ())})
-    if interactive and (prefix or prefix_file or as_json):
+    if interactive and (prefix or prefix_file or as_json or suffix is not None):
         raise UsageError(
-            "-i reads prefixes from standard input; give no --prefix, --prefix-file or --json with it"
+            "-i reads prefixes from standard input; give no --prefix, --prefix-file, --suffix or --json with it"
         )
+    if show_probs and (as_json or suffix is not None):
+        raise UsageError("--show-probs colours text as it comes; leave it out with --json and --suffix")
     prefixes = [*prefix, *(_lines(prefix_file) if prefix_file else [])]
     loaded = load(model)
     if suffix is not None:
@@ -88,9 +91,13 @@ def _print(
     config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
     assert config.seed is not None
     if searched(config):
+        if show_probs:
+            raise UsageError(
+                "--show-probs colours text as it comes, not what beams, best_of and distinct find"
+            )
         found = generate(model, prefixes, **asdict(config))
         if as_json:
-            JsonPrinter(found, model.tokenizer, seed=config.seed, of_prefix=config.samples).close()
+            JsonPrinter(found, model.tokenizer, seed=config.seed).close()
             return
         tokens = iter([Token(i, 0, 0.0, s.text[len(s.prefix) :], s.reason) for i, s in enumerate(found)])
         prefixes, count = [sample.prefix for sample in found], 1
@@ -101,11 +108,13 @@ def _print(
         )
     printer: JsonPrinter | TextPrinter
     if as_json:
-        samples = [Sample(prefix=text, text=text) for text in prefixes for _ in range(config.samples)]
-        printer = JsonPrinter(samples, model.tokenizer, seed=config.seed, of_prefix=config.samples)
+        samples = [
+            Sample(prefix=text, text=text, number=i) for text in prefixes for i in range(config.samples)
+        ]
+        printer = JsonPrinter(samples, model.tokenizer, seed=config.seed)
     else:
         apart = line_ends(model, config) != 1 or any("\n" in text for text in prefixes)
-        printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs and not searched(config))
+        printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs)
     print_all(tokens, printer)
 
 
@@ -113,7 +122,8 @@ def _fill(
     model: LanguageModel, prefixes: list[str], suffix: str, config: GenerationConfig, *, as_json: bool
 ) -> None:
     """Print the lines that begin with each prefix and end with the suffix."""
-    from lmkit.cli.printing import JsonPrinter, harmless
+    from lmkit.cli.output import harmless
+    from lmkit.cli.printing import JsonPrinter
     from lmkit.generation.infill import infill
     from lmkit.seeds import fresh_seed
 
@@ -121,7 +131,7 @@ def _fill(
     assert config.seed is not None
     found = [sample for prefix in prefixes for sample in infill(model, prefix, suffix, **asdict(config))]
     if as_json:
-        JsonPrinter(found, model.tokenizer, seed=config.seed, of_prefix=config.samples).close()
+        JsonPrinter(found, model.tokenizer, seed=config.seed).close()
         return
     for sample in found:
         click.echo(harmless(sample.text))

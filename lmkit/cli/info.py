@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ Examples:
 def command(model: str | None, verify: bool, parameters: bool, as_json: bool) -> None:
     """Describe a model folder: what it is, how it was made, how large it is."""
     from lmkit.bundle import check, read_config
+    from lmkit.cli.output import json_line
     from lmkit.files import read_json
     from lmkit.tensors import read_tensors
 
@@ -50,7 +50,7 @@ def command(model: str | None, verify: bool, parameters: bool, as_json: bool) ->
             "splits": splits,
             "schema": 1,
         }
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        click.echo(json_line(facts))
         return
     click.echo(f"model        {folder} ({size:,} bytes, written by lmkit {config['lmkit']})")
     click.echo(f"signature    {config['signature']}")

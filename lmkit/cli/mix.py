@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from pathlib import Path
 
 import click
 
+from lmkit.cli.flags import numbers
 from lmkit.errors import UsageError
 
 EPILOG = """
@@ -41,6 +41,7 @@ def command(
     Without --tune or --weights the text is the validation text of the first model that has one.
     """
     from lmkit.bundle import Record, default_path, load, measurable_texts, save
+    from lmkit.cli.output import json_line
     from lmkit.files import check_target
     from lmkit.mixture.mix import mix
     from lmkit.text.corpus import Corpus
@@ -50,7 +51,7 @@ def command(
     if weights is not None and tune:
         raise UsageError("--weights gives the weights, --tune a text to find them on; one of them is enough")
     began = time.monotonic()
-    given = None if weights is None else _numbers(weights)
+    given = None if weights is None else numbers("--weights", weights, len(models))
     texts = [measurable_texts(Path(name)) if Path(name).is_dir() else {} for name in models]
     chosen = None
     if given is None:
@@ -72,13 +73,6 @@ def command(
     save(mixture, path, force=force, record=record)
     if as_json:
         facts = {"path": str(path), "signature": mixture.signature(), "weights": mixture.weights.tolist()}
-        click.echo(json.dumps({**facts, "models": list(models), "schema": 1}, ensure_ascii=False))
+        click.echo(json_line({**facts, "models": list(models), "schema": 1}))
     same = "" if path == default_path() else f" -m {shlex.quote(str(path))}"
     click.echo(f"saved {path}; next: lmkit ppl{same}, or lmkit generate{same} --prefix TEXT", err=True)
-
-
-def _numbers(weights: str) -> list[float]:
-    try:
-        return [float(weight) for weight in weights.split(",")]
-    except ValueError:
-        raise UsageError(f"--weights {weights}: give a number for each model, as in 0.7,0.3") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from lmkit.files import atomic_file
 
 if TYPE_CHECKING:
     from lmkit.scoring import LineScore
+
+# Control characters but TAB and LF, and those that turn the direction of what follows.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def check_file(name: str, *, force: bool) -> None:
@@ -65,6 +69,25 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def harmless(text: str) -> str:
+    r"""Show control characters escaped: a terminal would obey them, at the end of whatever pipe.
+
+    >>> print(harmless("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def json_line(facts: Mapping[str, Any]) -> str:
+    r"""Write JSON in one line: nothing that JSON does not know, control characters escaped in its own way.
+
+    >>> json_line({"text": "a\x9bb", "bits": math.inf})
+    '{"text": "a\\u009bb", "bits": null}'
+    """
+    text = json.dumps(finite(dict(facts)), ensure_ascii=False, allow_nan=False)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def facts_of_line(score: LineScore) -> dict[str, Any]:
     """Give what there is to say of a line, in the order of the columns."""
     return {
@@ -83,7 +106,7 @@ def row_of(facts: Mapping[str, Any], *, as_json: bool) -> str:
     '{"bits": 1.5, "text": "\\tfox", "schema": 1}'
     """
     if as_json:
-        return json.dumps({**finite(dict(facts)), "schema": 1}, ensure_ascii=False)
+        return json_line({**facts, "schema": 1})
     return "\t".join(
         str(value).replace("\t", "\\t").replace("\r", "\\r") if isinstance(value, str) else str(value)
         for value in facts.values()

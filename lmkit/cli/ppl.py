@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import context_option
+from lmkit.cli.flags import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def command(
     models that learn nothing from the text they are measured on.
     """
     from lmkit.bundle import default_path, load
+    from lmkit.cli.output import json_line
     from lmkit.evaluation import perplexity_by_file
     from lmkit.normalization import normalization
     from lmkit.progress import Progress
@@ -93,7 +93,7 @@ def command(
         more: dict[str, Any] = {"test_uses": uses} if sealed else {}
         more |= {"files": {name: found.as_dict() for name, found in by_name.items()}} if by_file else {}
         more |= {"check": asdict(checked)} if checked else {}
-        click.echo(json.dumps(result.as_dict() | more))
+        click.echo(json_line(result.as_dict() | more))
         return
     if by_file:
         click.echo("\t".join(("tokens", "oov", "perplexity", "bits_per_byte", "file")))

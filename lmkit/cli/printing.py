@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.output import harmless, json_line
+
 if TYPE_CHECKING:
     from lmkit.generation import Sample, Token
     from lmkit.text.tokenizer import Tokenizer
 
-# Control characters but TAB and LF, and those that turn the direction of what follows.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _COLORS = ((1, "bright_green"), (3, "green"), (6, "yellow"), (10, "magenta"))  # up to so many bits; red above
-
-
-def harmless(text: str) -> str:
-    r"""Show control characters escaped: a terminal would obey them, at the end of whatever pipe.
-
-    >>> print(harmless("a\x1b[2Jb"))
-    a\x1b[2Jb
-    """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def json_line(entry: dict[str, Any]) -> str:
-    r"""Write JSON in one line, control characters escaped in its own way.
-
-    >>> json_line({"text": "a\x9bb"})
-    '{"text": "a\\u009bb"}'
-    """
-    text = json.dumps(entry, ensure_ascii=False)
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class TextPrinter:
@@ -101,11 +80,10 @@ class TextPrinter:
 class JsonPrinter:
     """Prints one JSON object a text, with its tokens, as soon as those before it are printed."""
 
-    def __init__(self, samples: Sequence[Sample], tokenizer: Tokenizer, *, seed: int, of_prefix: int) -> None:
+    def __init__(self, samples: Sequence[Sample], tokenizer: Tokenizer, *, seed: int) -> None:
         self.samples: list[Sample | None] = list(samples)
         self.tokenizer = tokenizer
         self.seed = seed
-        self.of_prefix = of_prefix  # samples of each prefix
         self.current = 0
         self.finished: set[int] = set()
 
@@ -130,11 +108,8 @@ class JsonPrinter:
     def _print(self) -> None:
         sample = self.samples[self.current]
         assert sample is not None
-        entry = json_entry(sample, self.tokenizer) | {
-            "seed": self.seed,
-            "sample": self.current % self.of_prefix,
-        }
-        _write(json_line({**entry, "schema": 1}) + "\n")
+        entry = json_entry(sample, self.tokenizer) | {"seed": self.seed, "sample": sample.number, "schema": 1}
+        _write(json_line(entry) + "\n")
         self.finished.discard(self.current)
         self.samples[self.current] = None
         self.current += 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import context_option
+from lmkit.cli.flags import context_option
 from lmkit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import shlex
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 import click
 
-from lmkit.cli.options import SECTIONS, SectionedCommand, config_options
-from lmkit.config import RunConfig, make, options_of, read_toml
+from lmkit.cli.flags import SECTIONS, SectionedCommand, config_options
+from lmkit.config import RunConfig
+from lmkit.options import make, options_of, read_toml
 from lmkit.threads import is_main_process
 
 EPILOG = """
@@ -43,6 +43,7 @@ def command(
     --holdout says otherwise.
     """
     from lmkit.bundle import default_path, measurable_texts, read_config
+    from lmkit.cli.output import json_line
     from lmkit.training import train
 
     options = read_toml(Path(config_file)) if config_file else {}
@@ -67,7 +68,7 @@ def command(
             **{key: config[key] for key in ("signature", "options", "summary")},
             "schema": 1,
         }
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        click.echo(json_line(facts))
     same = "" if path == default_path() else f" -m {shlex.quote(str(path))}"
     measured = "" if {"test", "valid"} & measurable_texts(path).keys() else " FILE"
     say(f"saved {path}; next: lmkit ppl{measured}{same}, or lmkit generate{same} --prefix TEXT")

@@ -8,13 +8,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from lmkit.config import GenerationConfig, seconds
+from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import keep
 from lmkit.generation.prefixes import Prefix, Spelling
 from lmkit.generation.processors import Chain, Past
 from lmkit.generation.streaming import line_ends
 from lmkit.model import LanguageModel
+from lmkit.quantities import seconds
 from lmkit.text.vocabulary import EOS
 
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.config import GenerationConfig, seconds
+from lmkit.config import GenerationConfig
 from lmkit.generation.beam import Hypothesis, Step, highest
 from lmkit.generation.prefixes import Prefix
 from lmkit.generation.processors import Chain
 from lmkit.generation.streaming import line_ends
 from lmkit.model import LanguageModel
+from lmkit.quantities import seconds
 from lmkit.seeds import check_seed, fresh_seed, generator
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from lmkit.nn.inversion import inverted
+
 
 def normalize(logprobs: np.ndarray) -> np.ndarray:
     """Subtract log of the sum of exp, in float64: log-probabilities (B, V) sum to one.
@@ -73,11 +75,4 @@ def draw(logprobs: np.ndarray, points: np.ndarray) -> np.ndarray:
     >>> draw(np.log([[0.5, 0.3, 0.2]] * 3), np.array([0.0, 0.5, 0.99])).tolist()
     [0, 1, 2]
     """
-    cumulative = np.cumsum(np.exp(logprobs), axis=1, dtype=np.float64)
-    points = points * cumulative[:, -1]
-    drawn = [
-        int(np.searchsorted(row, point, side="right")) for row, point in zip(cumulative, points, strict=True)
-    ]
-    return np.minimum(
-        drawn, [int(np.searchsorted(row, row[-1])) for row in cumulative]
-    )  # rounding up to the end
+    return inverted(np.exp(logprobs), points)

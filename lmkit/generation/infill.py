@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.config import GenerationConfig, make
+from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
 from lmkit.generation.prefixes import Prefix, read_prefix
 from lmkit.generation.samples import Sample
@@ -17,6 +17,8 @@ from lmkit.model import LanguageModel
 from lmkit.ngram.messages import Messages
 from lmkit.ngram.model import NgramModel
 from lmkit.ngram.trie import Trie
+from lmkit.nn.inversion import inverted
+from lmkit.options import make
 from lmkit.seeds import check_seed, fresh_seed, generator
 from lmkit.text.vocabulary import EOS, UNK
 
@@ -102,7 +104,7 @@ def _filled(
     for number in range(config.samples):
         rng, state = generator(seed, number), start
         count = config.min_tokens + _at(lengths, rng.random())
-        sample = Sample(prefix=prefix.text, reason="filled")
+        sample = Sample(prefix=prefix.text, reason="filled", number=number)
         for t in range(count - 1, -1, -1):
             logprobs = model.next_logprobs(state)[0]
             after = model.step(state.select(np.zeros(vocab_size, np.int64)), np.arange(vocab_size))
@@ -123,8 +125,7 @@ def _context(nodes: np.ndarray) -> np.ndarray:
 
 def _at(weights: np.ndarray, point: float) -> int:
     """Give the place at a point in [0, 1) of weights that need not sum to one."""
-    sums = np.cumsum(weights)
-    return min(int(sums.searchsorted(point * sums[-1], "right")), int(sums.searchsorted(sums[-1])))
+    return int(inverted(weights[None], np.array([point]))[0])
 
 
 def _joined(model: NgramModel, prefix: Prefix, gap: list[int], suffix: str, *, raw: bool) -> str:

@@ -80,9 +80,9 @@ class Chain:
         processors: functions of log-probabilities (B, V) and a `Past`, in the order of this module's description.
         window: how many tokens they look back on.
         forced: (F,) the tokens that must come.
-        banned: what is never written, if there is no other rule (but a temperature of 0), so that a draw can be
-            repeated instead; else None.
-        greedy: whether the temperature is 0.
+        banned: what is never written, if there is no other rule but a temperature, so that a draw can be repeated
+            instead; else None.
+        temperature: 0 is greedy.
         logprobs: whether log p of the tokens under the model is wanted.
     """
 
@@ -90,7 +90,7 @@ class Chain:
     window: int
     forced: np.ndarray
     banned: frozenset[int] | None
-    greedy: bool
+    temperature: float
     logprobs: bool = True
 
     def __call__(self, logprobs: np.ndarray, past: Past) -> np.ndarray:
@@ -162,8 +162,8 @@ def chain(config: GenerationConfig, tokenizer: Tokenizer) -> Chain:
         processors=tuple(rule for wanted, rule in ban + others + heat + cuts if wanted),
         window=c.look_back if looks_back else max((len(ids) - 1 for ids in banned), default=0),
         forced=forced,
-        banned=frozenset(int(ids[0]) for ids in banned) if bare and c.temperature in (0, 1) else None,
-        greedy=c.temperature == 0,
+        banned=frozenset(int(ids[0]) for ids in banned) if bare else None,
+        temperature=c.temperature,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.config import GenerationConfig, make
+from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
 from lmkit.generation.beam import beam_search
 from lmkit.generation.distinct import distinct_texts
@@ -16,6 +16,7 @@ from lmkit.generation.prefixes import Prefix, read_prefix
 from lmkit.generation.processors import chain
 from lmkit.generation.streaming import Text, Token, as_list, read, run
 from lmkit.model import LanguageModel
+from lmkit.options import make
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Sample:
 
     Attributes:
         prefix: what was given, as it was written.
+        number: which of the samples of this prefix, from 0 on.
         ids: the tokens after it, a final `</s>` included.
         logprobs: log p of each under the model, in nats, before temperature and the rest.
         reason: why it stopped: `line end`, `max_tokens`, `stop` or `max_time`.
@@ -35,6 +37,7 @@ class Sample:
     logprobs: list[float] = field(default_factory=list)
     reason: str = "max_tokens"
     text: str = ""
+    number: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -94,12 +97,13 @@ def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: 
     best = []
     for begin in range(0, len(drawn), config.best_of):
         of_prefix = drawn[begin : begin + config.best_of]
-        best += sorted(of_prefix, key=lambda s: -s.score(config.length_penalty))[: config.samples]
+        ranked = sorted(of_prefix, key=lambda s: -s.score(config.length_penalty))[: config.samples]
+        best += [replace(sample, number=number) for number, sample in enumerate(ranked)]
     return best
 
 
 def _drawn(model: LanguageModel, prefixes: list[Prefix], config: GenerationConfig) -> list[Sample]:
-    samples = [Sample(prefix=p.text, text=p.text) for p in prefixes for _ in range(config.samples)]
+    samples = [Sample(prefix=p.text, text=p.text, number=i) for p in prefixes for i in range(config.samples)]
     for token in run(model, prefixes, config):
         samples[token.sample].add(token)
     return samples
@@ -110,9 +114,9 @@ def _searched(model: LanguageModel, prefixes: list[Prefix], config: GenerationCo
     samples = []
     for prefix in prefixes:
         search = distinct_texts if config.distinct else beam_search
-        for found in search(model, prefix, read(model, prefix.ids), rules, config):
-            sample, text = Sample(prefix=prefix.text, text=prefix.text), Text(0, prefix, model, config)
-            for token in map(text.take, *found.tokens()):
+        for number, found in enumerate(search(model, prefix, read(model, prefix.ids), rules, config)):
+            sample = Sample(prefix=prefix.text, text=prefix.text, number=number)
+            for token in map(Text(0, prefix, model, config).take, *found.tokens()):
                 sample.add(token)
                 if token.reason is not None:  # a stop string, maybe before the end
                     break

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lmkit.config import GenerationConfig, make, seconds
+from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import draw, keep
 from lmkit.generation.prefixes import Prefix, Spelling, read_prefix
@@ -17,6 +18,8 @@ from lmkit.generation.processors import Chain, Past, chain
 from lmkit.generation.stops import StopStrings
 from lmkit.generation.writing import Writer, writer
 from lmkit.model import LanguageModel
+from lmkit.options import make
+from lmkit.quantities import seconds
 from lmkit.seeds import check_seed, fresh_seed, generator
 from lmkit.text.vocabulary import EOS
 
@@ -144,7 +147,8 @@ def run(
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     seed = check_seed(fresh_seed() if config.seed is None else config.seed)
     jobs = [(p, s) for p in range(len(prefixes)) for s in range(config.samples)] if config.max_tokens else []
-    whole = rules.banned is None or rules.greedy  # whether distributions are made
+    typed = any(prefix.typed for prefix in prefixes)
+    whole = rules.banned is None or rules.temperature == 0 or typed  # whether distributions are made
     at_once = max(1, _LOGPROBS // len(model.tokenizer.vocab)) if whole else _ROWS
 
     def tokens() -> Iterator[Token]:
@@ -213,17 +217,17 @@ def _choose(
 
     A text is treated in the way that it would be treated alone, whatever the others need.
     """
-    way = _drawn if rules.banned is None else _greedy if rules.greedy else _redrawn
+    way = _drawn if rules.banned is None else _redrawn if rules.temperature else _greedy
     if not masks:
-        return way(model, state, rngs, rules, past, None)
+        return way(model, state, rngs, rules, past)
     tokens, logprobs = np.zeros(len(rngs), np.int64), np.zeros(len(rngs), np.float32)
-    allowed = [mask for mask in masks if mask is not None]  # what a prefix leaves open
+    allowed = np.stack([mask for mask in masks if mask is not None])  # what a prefix leaves open
     opened = [row for row, mask in enumerate(masks) if mask is not None]
     others = [row for row, mask in enumerate(masks) if mask is None]
-    for rows, own_way, of_rows in ((opened, _drawn, np.stack(allowed)), (others, way, None)):
+    for rows, own_way in ((opened, partial(_drawn, allowed=allowed)), (others, way)):
         if rows:
             part, own = state.select(rows), [rngs[row] for row in rows]
-            tokens[rows], logprobs[rows] = own_way(model, part, own, rules, past.select(rows), of_rows)
+            tokens[rows], logprobs[rows] = own_way(model, part, own, rules, past.select(rows))
     return tokens, logprobs
 
 
@@ -233,7 +237,7 @@ def _drawn(
     rngs: list[np.random.Generator],
     rules: Chain,
     past: Past,
-    allowed: np.ndarray | None,
+    allowed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the distributions, put them through all rules, and draw."""
     plain = model.next_logprobs(state)
@@ -248,7 +252,6 @@ def _greedy(
     rngs: list[np.random.Generator],
     rules: Chain,
     past: Past,
-    allowed: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Take the likeliest tokens, where they are not banned."""
     plain = model.next_logprobs(state)
@@ -264,22 +267,21 @@ def _redrawn(
     rngs: list[np.random.Generator],
     rules: Chain,
     past: Past,
-    allowed: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw until no token is banned: the same distribution as without them, and seldom a second draw."""
     banned = rules.banned or ()
-    points = np.array([rng.random() for rng in rngs])
-    tokens, logprobs = model.draw(state, points, logprobs=rules.logprobs)
+    draw_from = partial(model.draw, temperature=rules.temperature, logprobs=rules.logprobs)
+    tokens, logprobs = draw_from(state, np.array([rng.random() for rng in rngs]))
     for _ in range(_TRIES):
         again = [row for row, token in enumerate(tokens.tolist()) if token in banned]
         if not again:
             return tokens, logprobs
         points = np.array([rngs[row].random() for row in again])
-        tokens[again], logprobs[again] = model.draw(state.select(again), points, logprobs=rules.logprobs)
-    again = [row for row, token in enumerate(tokens.tolist()) if token in banned]
-    if again:  # hardly anything else can come
-        own = [rngs[row] for row in again]
-        tokens[again], logprobs[again] = _drawn(
-            model, state.select(again), own, rules, past.select(again), None
+        tokens[again], logprobs[again] = draw_from(state.select(again), points)
+    for row in [
+        row for row, token in enumerate(tokens.tolist()) if token in banned
+    ]:  # hardly anything else can come
+        tokens[[row]], logprobs[[row]] = _drawn(
+            model, state.select([row]), [rngs[row]], rules, past.select([row])
         )
     return tokens, logprobs

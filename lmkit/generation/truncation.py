@@ -13,6 +13,7 @@ import numpy as np
 
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import all_on, entropy, keep, normalize
+from lmkit.nn.inversion import tempered
 
 _FEW = (256, 2048, 16384)  # tokens that may hold the mass asked for: so many are tried, then all
 
@@ -30,9 +31,7 @@ def temperature(logprobs: np.ndarray, value: float) -> np.ndarray:
         raise UsageError(f"temperature {value} is out of range; give a number of at least 0 (0 is greedy)")
     if value == 0:
         return all_on(logprobs.argmax(axis=1), logprobs.shape[1])
-    centred = logprobs.astype(np.float64) - logprobs.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # by a tiny temperature: what overflows is not drawn
-        return normalize(centred / value)
+    return normalize(tempered(logprobs, value))
 
 
 def top_k(logprobs: np.ndarray, k: int) -> np.ndarray:

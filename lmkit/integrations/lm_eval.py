@@ -114,22 +114,25 @@ def continuation(model: LanguageModel, context: str, wanted: Mapping[str, Any], 
     stops = [until] if isinstance(until, str) else [stop for stop in until if stop]
     drawn = bool(wanted.get("do_sample", False))
     try:
-        sample = generate(
-            model,
-            context,
-            max_tokens=int(wanted.get("max_gen_toks", MAX_TOKENS)),
-            lines=1 if "\n" in stops else 0,
-            stop=tuple(stop for stop in stops if stop != "\n"),
-            raw=True,  # as the task's own texts are cut into words
-            temperature=float(wanted.get("temperature", 1.0)) if drawn else 0.0,
-            top_k=int(wanted.get("top_k", 0)) if drawn else 0,
-            top_p=float(wanted.get("top_p", 1.0)) if drawn else 1.0,
-            seed=seed,
-        )[0]
+        options = {
+            "max_tokens": int(wanted.get("max_gen_toks", MAX_TOKENS)),
+            "temperature": float(wanted.get("temperature", 1.0)) if drawn else 0.0,
+            "top_k": int(wanted.get("top_k", 0)) if drawn else 0,
+            "top_p": float(wanted.get("top_p", 1.0)) if drawn else 1.0,
+        }
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"the task asks for continuations that cannot be, {dict(wanted)}: {error}"
         ) from error
+    sample = generate(
+        model,
+        context,
+        lines=1 if "\n" in stops else 0,
+        stop=tuple(stop for stop in stops if stop != "\n"),
+        raw=True,  # as the task's own texts are cut into words
+        seed=seed,
+        **options,
+    )[0]
     text = sample.text.removeprefix(context)
     return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))]
 

@@ -83,11 +83,14 @@ class NgramModel(LanguageModel):
         return out
 
     def draw(
-        self, state: NgramState, points: np.ndarray, *, logprobs: bool = True
+        self, state: NgramState, points: np.ndarray, *, temperature: float = 1.0, logprobs: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a token (B,) at each position, with log p of each: a walk through the n-grams that the state knows."""
-        if self.trie.quantize is not None:  # sums to one only nearly: the plain draw makes it so
-            return super().draw(state, points)
+        """Draw a token (B,) at each position, with log p of each: a walk through the n-grams that the state knows.
+
+        Probabilities that do not sum to one, those that are quantised or raised to a power, are drawn from plainly.
+        """
+        if self.trie.quantize is not None or temperature != 1:
+            return super().draw(state, points, temperature=temperature)
         if self._sums is None:
             self._sums = self.trie.unigram_sums()
         tokens, found = self.trie.draw(self._sums, state.nodes, points)

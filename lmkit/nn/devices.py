@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -22,7 +23,9 @@ def devices() -> list[str]:
 
 
 def choose(name: str = "auto") -> torch.device:
-    """Give the device of that name: `auto` (the fastest), `cpu`, `mps`, `cuda` (the first) or `cuda:1`.
+    """Give the device of that name: `auto` (the fastest), `cpu`, `mps`, `cuda` or `cuda:1`.
+
+    `cuda` is the first GPU; of several processes that torchrun began, each has its own.
 
     A device that could be but is not there is a ResourceError that lists what is; any other name is a
     UsageError.
@@ -34,7 +37,8 @@ def choose(name: str = "auto") -> torch.device:
         known = ("auto", "cpu", "cuda", "cuda:1", "mps")
         raise UsageError(f"unknown device {name!r}; {did_you_mean(name, known)}")
     present = devices()
-    wanted = {"auto": present[0], "cuda": "cuda:0"}.get(name, name)
+    own = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"  # of several processes on a machine, each has one
+    wanted = {"auto": own if own in present else present[0], "cuda": own}.get(name, name)
     if wanted not in present:
         raise ResourceError(
             f"device {name!r} is not there; this machine has {', '.join(present)}; or use auto"
@@ -67,4 +71,5 @@ def prepare(device: torch.device) -> None:
     if device.type == "cpu":
         torch.set_flush_denormal(True)
     elif device.type == "cuda":
+        torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

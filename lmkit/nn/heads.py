@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmkit.errors import UsageError, did_you_mean
+from lmkit.nn.inversion import inverted, place, tempered
 from lmkit.nn.rows import Linear, linear
 from lmkit.nn.softmax import log_softmax
 
@@ -50,8 +51,11 @@ class Head(nn.Module):
         """Give the surprisal (N,) of targets (N,) after features (N, E), in nats."""
         raise NotImplementedError
 
-    def draw(self, features: Tensor, points: np.ndarray) -> np.ndarray:
-        """Draw a word (B,) after each row of features (B, E) on a CPU, from a uniform number (B,) in [0, 1) each."""
+    def draw(self, features: Tensor, points: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+        """Draw a word (B,) after each row of features (B, E) on a CPU, from a uniform number (B,) in [0, 1) each.
+
+        Words are drawn in proportion to p^(1/T), of a temperature T above 0.
+        """
         raise NotImplementedError
 
     def prepare(self, unigram: Tensor) -> None:
@@ -111,7 +115,7 @@ class FullHead(Head):
     """
 
     kind = "full"
-    _screen: tuple[int, Screen] | None = None  # made of the weights of a version
+    _screen: tuple[tuple[int, int], Screen] | None = None  # made of a version of weights and biases
 
     def logits(self, features: Tensor) -> Tensor:
         """Give unnormalised log-probabilities (..., V): W h + b."""
@@ -141,13 +145,14 @@ class FullHead(Head):
             own = (features * self.weight[targets]).sum(-1) + bias[targets]
             return (whole - own).clamp_min(0.0)  # rounding makes no word more than certain
 
-    def draw(self, features: Tensor, points: np.ndarray) -> np.ndarray:
+    def draw(self, features: Tensor, points: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         """Draw a word (B,) after each row of features (B, E), without the softmax: see `screening`."""
         from lmkit.nn.screening import Screen
 
-        if self._screen is None or self._screen[0] != self.weight._version:
-            self._screen = (self.weight._version, Screen(self.weight, self.possible_bias()))
-        return self._screen[1].draw(features, points)
+        versions = (self.weight._version, self.bias._version)
+        if self._screen is None or self._screen[0] != versions:
+            self._screen = (versions, Screen(self.weight, self.possible_bias()))
+        return self._screen[1].draw(features, points, temperature=temperature)
 
     def prepare(self, unigram: Tensor) -> None:
         """Set the bias to the log unigram distribution (V,)."""
@@ -226,8 +231,11 @@ class AdaptiveHead(Head):
                 loss = loss.index_add(0, rows, -inside.gather(-1, (targets[rows] - low)[:, None])[:, 0])
         return loss
 
-    def draw(self, features: Tensor, points: np.ndarray) -> np.ndarray:
+    def draw(self, features: Tensor, points: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
         """Draw a word (B,) after each row of features (B, E): of the short list, or of a cluster drawn there."""
+        if temperature != 1:  # a cluster is then as likely as its words are, all of which must be known
+            with torch.no_grad():
+                return inverted(np.exp(tempered(self.logprobs(features).numpy(), temperature)), points)
         size = self.edges[0][1]
         with torch.no_grad():
             short = self._logprobs_in(0, features).numpy()
@@ -253,8 +261,7 @@ def _inverted(logprobs: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.
     """Give the words (B,) at some points (B,) of the distributions (B, V), and how far into each word they fall."""
     cumulative = np.cumsum(np.exp(logprobs), axis=1, dtype=np.float64)
     goals = points * cumulative[:, -1]
-    words = np.array([row.searchsorted(goal, "right") for row, goal in zip(cumulative, goals, strict=True)])
-    words = np.minimum(words, [row.searchsorted(row[-1]) for row in cumulative])
+    words = np.array([place(row, goal) for row, goal in zip(cumulative, goals, strict=True)])
     rows = np.arange(len(words))
     before = np.where(words > 0, cumulative[rows, words - 1], 0.0)
     inside = (goals - before) / (cumulative[rows, words] - before)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from lmkit.compiled import compiled
+from lmkit.compiled import compiled, in_parallel, inlined
 
 
 def _products(x, weight, out):
-    """Write x W^T (B, O), of x (B, I) float32 and W (O, I) float32 or int8."""
+    """Write x W^T (B, O), of x (B, I) and W (O, I)."""
     for o in range(len(weight)):
         for b in range(len(x)):
             total = np.float32(0)
             for i in range(x.shape[1]):
-                total += x[b, i] * np.float32(weight[o, i])
+                total += x[b, i] * weight[o, i]
             out[b, o] = total
 
 
@@ -24,12 +24,39 @@ def _products_in_parallel(x, weight, out):
         for b in range(len(x)):
             total = np.float32(0)
             for i in range(x.shape[1]):
-                total += x[b, i] * np.float32(weight[o, i])
+                total += x[b, i] * weight[o, i]
             out[b, o] = total
 
 
 products = compiled(_products, fastmath={"reassoc", "nsz", "contract"})
 products_in_parallel = compiled(_products_in_parallel, fastmath={"reassoc", "nsz", "contract"}, parallel=True)
+
+
+@inlined
+def _product(x, codes):
+    """Give the product of x (E,) int16 and codes (E,) int8, which is below 2^31."""
+    total = np.int32(0)
+    for i in range(len(x)):
+        total = np.int32(total + np.int32(x[i]) * np.int32(codes[i]))
+    return total
+
+
+@compiled
+def bounds(x, unit, length, lost, codes, scale, error, size, bias, out):
+    """Write upper bounds of scores (B, V), from rows x (B, E) int16 and codes (V, E) int8: see `screening`."""
+    for w in range(len(codes)):
+        for b in range(len(x)):
+            score = np.float32(_product(x[b], codes[w])) * (unit[b] * scale[w]) + bias[w]
+            out[b, w] = score + (length[b] * error[w] + lost[b] * size[w])
+
+
+@in_parallel
+def bounds_in_parallel(x, unit, length, lost, codes, scale, error, size, bias, out):
+    """Write the same, the words shared out among threads."""
+    for w in prange(len(codes)):
+        for b in range(len(x)):
+            score = np.float32(_product(x[b], codes[w])) * (unit[b] * scale[w]) + bias[w]
+            out[b, w] = score + (length[b] * error[w] + lost[b] * size[w])
 
 
 @compiled

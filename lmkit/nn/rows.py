@@ -49,13 +49,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def products(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Give x W^T (B, O) of x (B, I) float32 and W (O, I) float32 or int8, each row as if it were alone."""
+    """Give x W^T (B, O) of x (B, I) and W (O, I), each row as if it were alone."""
     from lmkit.nn import row_kernels
 
     out = np.empty((len(x), len(weight)), np.float32)
-    large = weight.size * len(x) > _LARGE
+    large = worth_threads(x, weight)
     (row_kernels.products_in_parallel if large else row_kernels.products)(x, weight, out)
     return out
+
+
+def worth_threads(x: np.ndarray, weight: np.ndarray) -> bool:
+    """Say whether the product of x (B, I) and W (O, I) is worth a second thread."""
+    return weight.size * len(x) > _LARGE
 
 
 def sigmoid(x: Tensor) -> Tensor:

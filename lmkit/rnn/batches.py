@@ -84,7 +84,7 @@ class Reader:
         self.epoch, self.window = epoch, window
         rng = np.random.default_rng([self.seed, epoch])
         text = hide_singletons(self.ids, self.vocab_size, rng, known=self.known)
-        offset = int(rng.integers(min(self.bptt, len(text))))
+        offset = int(rng.integers(max(1, min(self.bptt, len(text) // self.batch_size))))
         self.columns = streams(text, self.batch_size, offset=offset)
         self.cuts = cuts(len(self.columns) - 1, self.bptt, rng if self.vary else None)
 

@@ -243,7 +243,7 @@ class DynamicModel(FeatureModel):
                     back = trained[rows] - weight[rows]
                     weight.index_add_(0, rows, back.mul_(self.decay).sub_(step, alpha=rate))
                 else:
-                    weight.sub_(step, alpha=rate).lerp_(trained, self.decay)
+                    weight.lerp_(trained, self.decay).sub_(step, alpha=rate)
 
     def _scaled(self, name: str, gradient: Tensor) -> Tensor:
         """Give g / (rms + eps), of a sparse gradient that of its rows."""

@@ -21,7 +21,6 @@ from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import EOS
 
 _PIECE = 1 << 12  # tokens whose features are held at once
-_CHUNK_LOGITS = 1 << 24  # log-probabilities held at once while scoring
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,9 @@ class RnnModel(FeatureModel):
 
     def to(self, device: str) -> Self:
         """Move the weights to a device by name, and give the model back."""
-        self.network.to(choose(device))
+        chosen = choose(device)
+        prepare(chosen)
+        self.network.to(chosen)
         return self
 
     def start(self, batch_size: int = 1) -> RnnState:
@@ -94,24 +95,30 @@ class RnnModel(FeatureModel):
 
     def next_logprobs(self, state: RnnState) -> np.ndarray:
         """Give log p of every token (B, V): log softmax(E h_t + b)."""
+        return self._logprobs(state.features)
+
+    def _logprobs(self, features: Tensor) -> np.ndarray:
         with torch.no_grad(), apart():
-            return np.asarray(self.network.output.logprobs(state.features).cpu().numpy())
+            return np.asarray(self.network.output.logprobs(features).cpu().numpy())
 
     def features(self, state: RnnState) -> np.ndarray:
         """Give the features (B, E) that the next token is predicted from."""
         return np.asarray(state.features.cpu().numpy())
 
     def draw(
-        self, state: RnnState, points: np.ndarray, *, logprobs: bool = True
+        self, state: RnnState, points: np.ndarray, *, temperature: float = 1.0, logprobs: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw a token (B,) at each position; log p of each takes the distribution, which a draw does not."""
         if self.device.type != "cpu":
-            return super().draw(state, points)
-        with apart():
-            tokens = self.network.output.draw(state.features, points)
-        if not logprobs:
-            return tokens, np.full(len(tokens), np.nan, np.float32)
-        return tokens, self.next_logprobs(state)[np.arange(len(tokens)), tokens]
+            return super().draw(state, points, temperature=temperature)
+        tokens, found = np.empty(len(points), np.int64), np.full(len(points), np.nan, np.float32)
+        for rows in self.few(len(points)):
+            features = state.features[torch.as_tensor(rows)]
+            with apart():
+                tokens[rows] = self.network.output.draw(features, points[rows], temperature=temperature)
+            if logprobs:
+                found[rows] = self._logprobs(features)[np.arange(len(rows)), tokens[rows]]
+        return tokens, found
 
     def score_ids(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[np.ndarray, RnnState]:
         """Give log p of each token (T,), and the state after them: the layers read long pieces at once."""
@@ -146,9 +153,8 @@ class RnnModel(FeatureModel):
 
     def _scored(self, ids: np.ndarray, state: RnnState) -> Iterator[tuple[np.ndarray, Tensor, RnnState]]:
         """Give log p, features before each token and the state after them, a piece at a time."""
-        step = max(1, _CHUNK_LOGITS // len(self.tokenizer.vocab))
-        for begin in range(0, len(ids), step):
-            piece = np.asarray(ids[begin : begin + step], np.int64)
+        for begin in range(0, len(ids), _PIECE):
+            piece = np.asarray(ids[begin : begin + _PIECE], np.int64)
             features, layers = self._read(piece[:, None], state.layers)
             with torch.no_grad():
                 before = torch.cat([state.features, features[:-1, 0]])  # (T, E)
@@ -206,9 +212,9 @@ class RnnModel(FeatureModel):
         ]
         if wrong:
             raise ModelFormatError(f"model.safetensors: missing or of another shape: {', '.join(wrong)}")
-        with (
-            torch.random.fork_rng()
-        ):  # the weights drawn here are overwritten: leave the caller's randomness alone
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the weights drawn here are overwritten: leave the caller's numbers
             network = Network(vocab_size=len(tokenizer.vocab), **config)
         load_arrays(network, arrays)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in network.parameters()):

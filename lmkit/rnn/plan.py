@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lmkit.config import RnnConfig, seconds
-from lmkit.errors import UsageError
+from lmkit.config import RnnConfig
+from lmkit.errors import ResourceError, UsageError
 from lmkit.nn.precision import Precision, fastest
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.nn.stack import RecurrentStack
+from lmkit.quantities import seconds
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.learner import Learner
 from lmkit.rnn.network import Network
-from lmkit.rnn.schedule import DEFAULT_BUDGET
+from lmkit.rnn.schedule import DEFAULT_BUDGET, default_epochs
 from lmkit.rnn.teacher import Teacher
 
 
@@ -56,6 +57,7 @@ def settle(
     device: torch.device,
     report: Callable[[str], None] | None,
     teacher: Teacher | None = None,
+    processes: int = 1,
 ) -> RnnConfig:
     """Give the config with nothing left open, saying why.
 
@@ -66,6 +68,7 @@ def settle(
         device: Where it is trained.
         report: Receives lines for the user.
         teacher: What the network learns from beside the text; it needs every word's probability.
+        processes: How many share the streams.
     """
     say = report or (lambda line: None)
     small = vocab_size <= _FEW
@@ -73,7 +76,8 @@ def settle(
         config = replace(config, cell=suited(device, small=small, weight_drop=bool(config.weight_drop)))
     bptt = config.bptt or (100 if small else 70)
     streams = 32 if small or device.type == "cpu" else 64
-    batch_size = config.batch_size or min(streams, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
+    suited_streams = min(streams, max(8, len(ids) // (bptt * _STEPS_PER_EPOCH)))
+    batch_size = config.batch_size or max(1, suited_streams // processes) * processes
     head = config.head
     if head == "auto":
         sampled = vocab_size >= _SAMPLED_FROM and device.type == "cpu" and teacher is None
@@ -95,13 +99,18 @@ def settle(
         config, speed = sized(config, sizes["medium" if small or device.type != "cpu" else "small"]), None
     else:
         config, speed = _fitting(config, len(ids), speed_of, sizes=sizes, budget=budget, device=device)
-    passes = config.epochs if config.epochs is not None else math.inf
+    passes = default_epochs(len(ids) / (batch_size * bptt)) if config.budget is None else math.inf
+    passes = config.epochs if config.epochs is not None else passes
     if timed:
         if speed is None and (config.regularize is None or config.learning_rate is None):
             speed = speed_of(config, limit=_TRIAL_SHARE * budget)
         if speed is not None:
             passes = min(passes, speed * budget / len(ids))
             say(f"{speed:,.0f} tokens/s here, about {passes:.1f} passes over the text in {budget:.0f} s")
+    if (
+        config.weight_decay is None
+    ):  # that of sgd as in AWD-LSTM, whose rates are a thousand times those of AdamW
+        config = replace(config, weight_decay=1.2e-6 if config.optimizer == "sgd" else 0.05)
     if config.regularize is None:
         config = replace(config, regularize=round(dial(passes), 2))
     if config.learning_rate is None:
@@ -245,7 +254,10 @@ def _fitting(
         faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
         if device.type == "cpu" and faster * budget < 0.5 * size.passes * tokens:
             break
-        found = speed_of(larger, limit=limit)
+        try:
+            found = speed_of(larger, limit=limit)
+        except ResourceError:  # too large for the memory
+            break
         if found * budget < size.passes * tokens:
             break
         chosen, speed = larger, found
@@ -261,8 +273,11 @@ def trial(
     limit: float,
     teacher: Teacher | None = None,
 ) -> float:
-    """Measure how many tokens a second a network is trained on, in about `limit` seconds; nothing is kept of it."""
-    with torch.random.fork_rng():
+    """Measure how many tokens a second a network is trained on, in about `limit` seconds; nothing is kept of it.
+
+    The first step, for which loops may have to be compiled, does not count.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         network = Network(vocab_size=vocab_size, **network_settings(config)).to(device)
         network.initialize("uniform", torch.full((vocab_size,), 1 / vocab_size))
         config = replace(config, learning_rate=config.learning_rate or 1e-3)
@@ -270,6 +285,7 @@ def trial(
         reader = Reader(
             ids[: 1 << 20], vocab_size=vocab_size, batch_size=config.batch_size or 1, bptt=config.bptt or 1
         )
+        learner.step(next(reader), number=0, rate=0.0, noise=1.0)
         speeds: list[float] = []
         began = time.monotonic()
         while not speeds or (time.monotonic() - began < limit and len(speeds) < 12):
@@ -279,7 +295,7 @@ def trial(
             speeds.append(len(window) / (time.perf_counter() - start))
         if teacher is not None:
             teacher.state = None
-    return float(np.median(speeds[1:])) if len(speeds) > 1 else speeds[0]
+    return float(np.median(speeds))
 
 
 def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: Any) -> Learner:
@@ -297,7 +313,7 @@ def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: A
         network,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
+        weight_decay=config.weight_decay or 0.0,
         grad_clip=config.grad_clip,
         clip_value=config.clip_value,
         max_norm=config.max_norm,

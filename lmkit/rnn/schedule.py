@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmkit.config import RnnConfig, seconds
+from lmkit.config import RnnConfig
+from lmkit.quantities import seconds
 
 DEFAULT_BUDGET = 600.0  # seconds, where neither a time nor a number of epochs is asked for,
 DEFAULT_EPOCHS = 40.0  # and at most so many epochs,
@@ -43,7 +44,7 @@ class Schedule:
         budget = seconds(config.budget) if config.budget is not None else math.inf
         epochs = config.epochs if config.epochs is not None else math.inf
         if config.budget is None and config.epochs is None:
-            budget, epochs = DEFAULT_BUDGET, max(DEFAULT_EPOCHS, DEFAULT_STEPS / steps_per_epoch)
+            budget, epochs = DEFAULT_BUDGET, default_epochs(steps_per_epoch)
         began = time.monotonic() if began is None else began
         return cls(budget=budget, total_steps=max(1.0, epochs * steps_per_epoch), began=began)
 
@@ -99,3 +100,12 @@ class Schedule:
         if math.isfinite(self.total_steps):
             self.total_steps = max(1.0, min(share * now[2], self.total_steps - (now[2] - steps)))
         self.passed = now
+
+
+def default_epochs(steps_per_epoch: float) -> float:
+    """Give the most passes over a text where neither a time nor a number of epochs is asked for.
+
+    >>> default_epochs(1000), default_epochs(10)
+    (40.0, 200.0)
+    """
+    return max(DEFAULT_EPOCHS, DEFAULT_STEPS / max(steps_per_epoch, 1e-3))

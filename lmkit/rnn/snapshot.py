@@ -44,7 +44,7 @@ def take(trainer: Trainer) -> Snapshot:
         "bad_steps": trainer.bad_steps,
         "rescues": trainer.rescues,
         "mark": trainer.mark,
-        "steps": [[_number(step.loss), _number(step.norm)] for step in trainer.steps],
+        "steps": [[finite(step.loss), finite(step.norm)] for step in trainer.steps],
     }
     return arrays, facts
 
@@ -78,5 +78,6 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.steps = [Step(loss, norm) for loss, norm in steps]
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON knows no other numbers
+def finite(value: float) -> float | None:
+    """Give a number, or None for one that JSON does not know."""
+    return value if math.isfinite(value) else None

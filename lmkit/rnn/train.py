@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import MEASURING_SHARE, RnnConfig, seconds
+from lmkit.config import MEASURING_SHARE, RnnConfig
 from lmkit.errors import Stopped, UsageError
 from lmkit.model import LanguageModel
 from lmkit.nn.devices import choose, prepare
+from lmkit.quantities import seconds
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
@@ -39,6 +40,7 @@ _MAY_CHANGE = (
     "grad_clip",
     "clip_value",
     "device",
+    "precision",
     "threads",
     "checkpoint",
 )
@@ -90,13 +92,21 @@ def train(
     saved = checkpoints.read() if checkpoints is not None and resume else None
     vocab_size = len(tokenizer.vocab)
     texts = _fingerprint(ids, valid, vocab_size, teacher)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if saved is not None:
             config = _as_before(config, saved[1], texts)
             check_layers(config, device)  # which may be another one than before
         else:
             config = config if initial is None else settled(config, initial=initial)
-            config = settle(config, ids, vocab_size, device=device, report=report, teacher=taught_by)
+            config = settle(
+                config,
+                ids,
+                vocab_size,
+                device=device,
+                report=report,
+                teacher=taught_by,
+                processes=world.size,
+            )
             config = RnnConfig(**world.agree(asdict(config)))
         torch.manual_seed(check_seed(config.seed))
         settings = network_settings(config)

@@ -30,7 +30,7 @@ from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.plan import noise_share
 from lmkit.rnn.schedule import Schedule
-from lmkit.rnn.snapshot import restore, take
+from lmkit.rnn.snapshot import finite, restore, take
 from lmkit.rnn.validation import cross_entropy, part_of
 
 MEASUREMENTS = 20  # of the validation, over the whole training
@@ -122,13 +122,13 @@ class Trainer:
             while not self.schedule.step or self.progress() < 1.0:
                 with finished_first():
                     tokens += self._step()
-                done = self.progress()
+                    done = self.progress()
+                    if done >= self.mark or done >= 1.0:
+                        speed = tokens / (self.schedule.elapsed - begun)
+                        self._measure(self._entry(speed), tokens)
+                        self.mark = (math.floor(done * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
+                        begun, tokens = self.schedule.elapsed, 0
                 bar.update(100 * done - bar.n)
-                if done >= self.mark or done >= 1.0:
-                    speed = tokens / (self.schedule.elapsed - begun)
-                    self._measure(self._entry(speed), tokens)
-                    self.mark = (math.floor(done * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
-                    begun, tokens = self.schedule.elapsed, 0
                 if self.checkpoints is not None and self.world.first(float(self.checkpoints.due())):
                     self.write_checkpoint()
 
@@ -153,7 +153,7 @@ class Trainer:
         self.bad_steps = 0 if step.finite or step.overflowed else self.bad_steps + 1
         if self.bad_steps >= _BAD_STEPS:
             self._rescue(f"the loss has not been finite for {_BAD_STEPS} steps")
-        elif self.config.averaging == "ema" and self.schedule.progress > _AVERAGED_FROM:
+        elif self.config.averaging == "ema" and progress > _AVERAGED_FROM:
             self.average = self.average or self.new_average()
         if self.average is not None and self.schedule.step % _AVERAGED_EVERY == 0:
             self.average.update()
@@ -174,9 +174,10 @@ class Trainer:
                 )
                 self.part = part_of(self.valid, self.part_tokens)
             with self.average.in_place() if self.average is not None else nullcontext():
-                entry["valid_loss"] = self._cross_entropy(self.part)
-                entry["valid_tokens"] = self.part.size - self.part.shape[1]
-                self._choose(entry["valid_loss"])
+                loss = self.world.first(self._cross_entropy(self.part))
+                weights = state_arrays(self.network) if loss < self.best else None
+            entry["valid_loss"], entry["valid_tokens"] = loss, self.part.size - self.part.shape[1]
+            self._choose(loss, weights)
         self.steps = []
         self._tell(entry)
         self.good, self.last = self.last, take(self)
@@ -196,11 +197,11 @@ class Trainer:
         trained = words if sampled is None else len(sampled.frequent) + sampled.drawn
         return _MEASURING_SHARE * 3 * (layers + trained * size) / (layers + words * size)
 
-    def _choose(self, loss: float) -> None:
-        """Keep the weights if they are the best; come to rest if none have been better for long."""
+    def _choose(self, loss: float, weights: Arrays | None) -> None:
+        """Keep the weights that were measured, if they are the best; come to rest if none have been better for long."""
         self.waited += 1
-        if loss < self.best:
-            self.best, self.best_weights, self.waited = loss, state_arrays(self.network), 0
+        if weights is not None:
+            self.best, self.best_weights, self.waited = loss, weights, 0
         if not self.config.patience or self.waited < self.config.patience or self.cooling:
             return
         if self.config.averaging == "asgd" and self.average is None:
@@ -210,6 +211,7 @@ class Trainer:
         self._say(f"no better validation {self.waited} times running: back to the best weights, and to rest")
         if self.best_weights is not None:
             load_arrays(self.network, self.best_weights)
+            self.average = None if self.average is None else self.new_average()
         self.schedule.hurry(_COOLING_SHARE)
         self.cooling = True
 
@@ -224,7 +226,14 @@ class Trainer:
                 self.checkpoints.remove()
             raise DivergedError(self._advice(f"{found}, at ever lower rates"))
         scale, rescues, schedule = self.learner.scale / 2, self.rescues, self.schedule.state()
+        measured = (
+            self.best,
+            self.best_weights,
+            self.part,
+            self.part_tokens,
+        )  # which is sound, whatever came after
         restore(self, *self.good)
+        self.best, self.best_weights, self.part, self.part_tokens = measured
         self.learner.scale, self.rescues, self.bad_steps = scale, rescues, 0
         self.schedule.restore(schedule)
         self.last = self.good
@@ -286,7 +295,12 @@ class Trainer:
         """Write all that this training is, if it has a place for it."""
         if self.checkpoints is not None and self.world.rank == 0:
             arrays, facts = take(self)
-            self.checkpoints.write(arrays, {**self.facts, **facts, "entries": self.entries})
+            entries = [
+                {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+                for entry in self.entries
+            ]
+            more = {"entries": entries, "processes": self.world.size}
+            self.checkpoints.write(arrays, {**self.facts, **facts, **more})
 
     def begin_from_weights(self) -> None:
         """Count the weights as they are as good ones: training may do no better, on a text that they know little of."""
@@ -301,8 +315,12 @@ class Trainer:
     def resume(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         """Go on from a checkpoint, its learning curve included."""
         restore(self, arrays, facts)
+        if facts["processes"] > 1 or self.world.size > 1:
+            self.learner.states = None  # those of the first process; others had other streams
         self.good = self.last = take(self)
         for entry in facts["entries"]:
+            if "valid_loss" in entry and entry["valid_loss"] is None:
+                entry["valid_loss"] = math.inf
             self.entries.append(entry)
             self._log(entry)
 

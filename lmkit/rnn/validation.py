@@ -28,7 +28,7 @@ def cross_entropy(network: Network, columns: np.ndarray, *, bptt: int) -> float:
         for window in windows(columns, bptt):
             features, states = network(torch.as_tensor(window.inputs, device=device), states)
             targets = torch.as_tensor(window.targets, device=device).flatten()
-            total += network.output.surprisals(features.flatten(0, 1), targets).double().sum().item()
+            total += network.output.surprisals(features.flatten(0, 1), targets).cpu().double().sum().item()
             count += len(targets)
     network.train(training)
     return total / count

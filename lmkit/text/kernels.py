@@ -168,16 +168,17 @@ def count_text(data):
 
 
 @compiled
-def tally_lines(ids, logprobs, sums, sums_oov, tokens, oov):
-    """Add up each line (L,) of whole lines (T,): log p, that of the unknown tokens, whose id is below 0, and counts."""
-    sums[:], sums_oov[:], tokens[:], oov[:] = 0.0, 0.0, 0, 0
+def tally_lines(ids, logprobs, known, unknown, tokens, oov):
+    """Add up each line (L,) of whole lines (T,): log p of known tokens and of unknown (ids below 0), and counts."""
+    known[:], unknown[:], tokens[:], oov[:] = 0.0, 0.0, 0, 0
     line = 0
     for t in range(len(ids)):
-        sums[line] += logprobs[t]
         tokens[line] += 1
         if ids[t] < 0:
-            sums_oov[line] += logprobs[t]
+            unknown[line] += logprobs[t]
             oov[line] += 1
+        else:
+            known[line] += logprobs[t]
         line += ids[t] == 2
 
 

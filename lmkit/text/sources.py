@@ -33,7 +33,7 @@ def named_sources(name: str) -> Iterator[Source]:
     """Give what a name of the command line stands for.
 
     That is a file, every file below a folder (but hidden ones), the files that match a pattern, or `-`, standard
-    input. What is no regular file (a pipe) is kept while it is read, so that it too can be read again.
+    input. What is no regular file (a pipe) is kept in a temporary file first, so that it too can be read again.
 
     Raises:
         UsageError: there is nothing of that name.

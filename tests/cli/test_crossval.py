@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,3 +69,19 @@ def test_the_picture_of_capacity(lmkit: Run, tmp_path: Path) -> None:
     refused(lmkit(*asked, "capacity.svg"), 2, "--force")
     assert ok(lmkit(*asked, "capacity.svg", "--force"))
     assert (tmp_path / "capacity.svg").read_text() == drawn
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_all_processes(tmp_path: Path, number: int, code: int) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    asked = ("c.txt", "--backend", "rnn", "--epochs", "100000", "--grid", "hidden_size=8", "--jobs", "2")
+    command = [sys.executable, "-m", "lmkit", "crossval", *asked]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as run:
+        time.sleep(8)  # as a rule both are at work then; the end must be the same in any case
+        if number == signal.SIGINT:
+            os.killpg(run.pid, number)  # as a terminal does
+        else:
+            run.send_signal(number)
+        _, error = run.communicate(timeout=60)  # until nobody can write any more
+    assert run.returncode == code
+    assert b"Traceback" not in error

@@ -94,13 +94,14 @@ def test_rules_are_applied_in_the_order_that_is_written_down(logprobs: np.ndarra
 
 def test_cheap_ways_are_taken_only_where_nothing_else_is_asked_for() -> None:
     plain = chain(GenerationConfig(), WORDS)
-    assert (plain.banned, plain.greedy, plain.window) == ({UNK}, False, 0)
+    assert (plain.banned, plain.temperature, plain.window) == ({UNK}, 1, 0)
     assert chain(GenerationConfig(allow_unk=True), WORDS).banned == frozenset()
     assert chain(GenerationConfig(ban=("fox",)), WORDS).banned == {UNK, 4}
     greedy = chain(GenerationConfig(temperature=0), WORDS)
-    assert (greedy.banned, greedy.greedy) == ({UNK}, True)
+    assert (greedy.banned, greedy.temperature) == ({UNK}, 0)
+    warm = chain(GenerationConfig(temperature=0.5), WORDS)
+    assert (warm.banned, warm.temperature) == ({UNK}, 0.5)
     for more in (
-        {"temperature": 0.5},
         {"top_k": 2},
         {"min_tokens": 1},
         {"ban": ("fox owl",)},

@@ -162,10 +162,9 @@ def test_words_that_must_come_and_words_that_must_not(words: LanguageModel) -> N
         assert len(sample.ids) > 12
 
 
-def test_characters_that_spell_a_banned_word(characters: LanguageModel, subwords: LanguageModel) -> None:
-    for model in (characters, subwords):
-        for sample in lmkit.generate(model, "the old ", samples=20, seed=1, ban=["fox"]):
-            assert "fox" not in sample.text[len("the old ") :] or model is subwords
+def test_characters_that_spell_a_banned_word(characters: LanguageModel) -> None:
+    for sample in lmkit.generate(characters, "the old ", samples=20, seed=1, ban=["fox"]):
+        assert "fox" not in sample.text[len("the old ") :]
     assert any("fox" in s.text for s in lmkit.generate(characters, "the old ", samples=20, seed=1))
 
 
@@ -176,10 +175,8 @@ def test_no_n_gram_comes_twice(model: LanguageModel) -> None:
 
 
 def test_greedy_takes_the_likeliest_token(model: LanguageModel) -> None:
-    sample = lmkit.generate(model, "the", temperature=0, max_tokens=8, lines=0)[0]
-    state = model.score_ids(model.tokenizer.encode("the"))[1]
-    if model.tokenizer.kind == "bpe":
-        return  # the last subword of a prefix is left open
+    sample = lmkit.generate(model, "", temperature=0, max_tokens=8, lines=0)[0]
+    state = model.start()
     for token in sample.ids:
         logprobs = model.next_logprobs(state)[0]
         logprobs[UNK] = -np.inf

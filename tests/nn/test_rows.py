@@ -43,18 +43,19 @@ def test_a_step_does_not_depend_on_the_other_rows(name: str) -> None:
     assert torch.allclose(bulk[-1], y[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0, 0.01])
 @pytest.mark.parametrize("kind", HEADS)
-def test_words_are_drawn_by_the_softmax(kind: str) -> None:
+def test_words_are_drawn_by_the_softmax(kind: str, temperature: float) -> None:
     torch.manual_seed(2)
     head = make_head(kind, vocab_size=60, input_size=16, never=1)
     with torch.no_grad():
         head.weight.normal_(0, 0.7)
         head.bias.normal_()
         features = torch.randn(2, 16)
-        p = head.logprobs(features).exp().double().numpy()
-    count = 30_000
+        p = (head.logprobs(features).double() / temperature).exp().numpy()
+    count = 30_000 if temperature == 1 else 6_000
     points = np.random.default_rng(3).random(2 * count)
-    drawn = head.draw(features.repeat(count, 1), points).reshape(count, 2)
+    drawn = head.draw(features.repeat(count, 1), points, temperature=temperature).reshape(count, 2)
     assert p[:, 1].tolist() == [0, 0]
     for row in range(2):
         seen, expected = np.bincount(drawn[:, row], minlength=60), p[row] / p[row].sum() * count
@@ -63,19 +64,39 @@ def test_words_are_drawn_by_the_softmax(kind: str) -> None:
         chi_square = ((seen - expected)[common] ** 2 / expected[common]).sum()
         degrees = common.sum() - 1
         assert chi_square < degrees + 4 * math.sqrt(2 * degrees) + 4
-    alone = [int(head.draw(features[i % 2 : i % 2 + 1], points[i : i + 1])[0]) for i in range(50)]
+    alone = [
+        int(head.draw(features[i % 2 : i % 2 + 1], points[i : i + 1], temperature=temperature)[0])
+        for i in range(50)
+    ]
     assert alone == drawn.reshape(-1)[:50].tolist()
 
 
-def test_the_bound_holds_for_weights_of_any_size() -> None:
+@pytest.mark.parametrize("size", [1, 32, 600])
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 50.0])
+def test_the_bound_holds_for_weights_of_any_size(scale: float, size: int) -> None:
     torch.manual_seed(4)
-    for scale in (0.0, 1e-6, 1.0, 50.0):
-        weight, features = scale * torch.randn(40, 32), torch.randn(3, 32)
-        screen = Screen(weight, torch.zeros(40))
-        rounded = (screen.codes * screen.scale[:, None].astype(np.float64))[:40]
-        apart_by = np.abs((weight.double().numpy() - rounded) @ features.double().numpy().T)
-        assert (apart_by <= screen.error[:40, None] * features.double().norm(dim=1).numpy() + 1e-9).all()
-        assert len(screen.draw(features, np.array([0.0, 0.5, 0.999]))) == 3
+    weight, bias, features = scale * torch.randn(40, size), torch.randn(40), torch.randn(3, size)
+    features[1] = 0
+    features[2] = 1.0  # with the largest sum of codes
+    weight[3] = 50 * scale
+    screen = Screen(weight, bias)
+    exact = features.double().numpy()
+    scores = exact @ weight.double().numpy().T + bias.double().numpy()
+    bounds = screen.bounds(exact)
+    assert (bounds[:, :40] >= scores - 1e-5).all()
+    assert (bounds[:, 40:] == -np.inf).all()
+    loose = np.sqrt(size) * np.linalg.norm(exact, axis=1)[:, None] * np.abs(weight.numpy()).max(axis=1) / 200
+    assert (bounds[:, :40] <= scores + loose + 1e-5).all()
+    assert len(screen.draw(features, np.array([0.0, 0.5, 0.999]))) == 3
+
+
+def test_threads_give_the_same_bounds() -> None:
+    torch.manual_seed(5)
+    screen = Screen(torch.randn(20_000, 128), torch.randn(20_000))
+    rows = torch.randn(3, 128).double().numpy()
+    together = screen.bounds(rows)  # of a size that is shared out
+    for b in range(3):
+        assert np.array_equal(screen.bounds(rows[b : b + 1])[0], together[b])
 
 
 def test_a_head_whose_weights_have_changed_draws_by_the_new_ones() -> None:
@@ -85,6 +106,9 @@ def test_a_head_whose_weights_have_changed_draws_by_the_new_ones() -> None:
         with torch.no_grad():
             head.weight.copy_(torch.eye(3)[:, word : word + 1] * 40)
         assert head.draw(features, points).tolist() == [word]
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor([0.0, 0.0, 1e4]))
+    assert head.draw(features, points).tolist() == [2]
 
 
 def test_uniform_numbers_follow_each_other() -> None:

@@ -49,8 +49,7 @@ def test_weights_move_as_the_formula_says() -> None:
         gradients = torch.autograd.grad(loss, list(named.values()))
         with torch.no_grad():
             for (name, weight), gradient in zip(named.items(), gradients, strict=True):
-                moved = weight - 0.05 * gradient / 0.5
-                weight.copy_(moved + 0.1 * (first[name] - moved))
+                weight.add_(0.1 * (first[name] - weight) - 0.05 * gradient / 0.5)
     (row,) = state.rows
     assert row.segments == 2
     for name, weight in network.named_parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from lmkit.config import RnnConfig
+from lmkit.errors import ResourceError
 from lmkit.rnn import plan
 from lmkit.rnn.plan import (
     FEW_WORDS,
@@ -28,10 +30,11 @@ WORDS = 20_000
 IDS = np.random.default_rng(0).integers(3, WORDS, 200_000).astype(np.int32)
 
 
-def settled(vocab_size: int = WORDS, **options: Any) -> tuple[RnnConfig, list[str]]:
+def settled(vocab_size: int = WORDS, *, processes: int = 1, **options: Any) -> tuple[RnnConfig, list[str]]:
     lines: list[str] = []
     ids = np.minimum(IDS, vocab_size - 1)
-    return settle(RnnConfig(**options), ids, vocab_size, device=CPU, report=lines.append), lines
+    config = RnnConfig(**options)
+    return settle(config, ids, vocab_size, device=CPU, report=lines.append, processes=processes), lines
 
 
 @pytest.fixture
@@ -121,7 +124,51 @@ def test_wide_layers_have_a_lower_rate_unless_one_is_asked_for() -> None:
     rates = [settled(epochs=8, hidden_size=units)[0].learning_rate or 0 for units in (16, 512, 2048)]
     assert rates[0] == rates[1] == 2 * rates[2]
     assert settled(epochs=1, hidden_size=2048, learning_rate=0.1)[0].learning_rate == 0.1
-    assert settled(epochs=1, optimizer="sgd")[0].learning_rate == 20.0
+    plain = settled(epochs=1, optimizer="sgd")[0]
+    assert plain.learning_rate == 20.0
+    assert plain.learning_rate * plain.weight_decay < 1e-4 < (settled(epochs=1)[0].weight_decay or 0)
+
+
+def test_streams_can_be_shared_among_processes() -> None:
+    assert [settled(epochs=1, processes=count)[0].batch_size for count in (1, 3, 5, 64)] == [28, 27, 25, 64]
+    assert settled(epochs=1, processes=3, batch_size=8)[0].batch_size == 8
+
+
+@pytest.mark.usefixtures("fast")
+def test_no_more_passes_are_counted_on_than_there_will_be() -> None:
+    endless = settle(RnnConfig(hidden_size=1), IDS, WORDS, device=CPU, report=None)
+    counted = settle(RnnConfig(hidden_size=1, epochs=40), IDS, WORDS, device=CPU, report=None)
+    assert endless.learning_rate == counted.learning_rate == 0.0048
+    asked = settle(RnnConfig(hidden_size=1, budget="600s"), IDS, WORDS, device=CPU, report=None)
+    assert asked.learning_rate == 0.004
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_size_that_does_not_fit_into_memory_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trial(config: RnnConfig, ids: np.ndarray, vocab_size: int, **_: Any) -> float:
+        if (config.hidden_size or 0) > 256:
+            raise ResourceError("too large")
+        return 1e7
+
+    monkeypatch.setattr(plan, "trial", trial)
+    assert settled(budget="1h")[0].hidden_size == 256
+
+
+def test_the_first_step_of_a_trial_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    step = plan.Learner.step
+
+    def slow_at_first(self: Any, window: Any, **how: Any) -> Any:
+        taken.append(0)
+        if len(taken) == 1:  # as where loops are compiled
+            time.sleep(1)
+        return step(self, window, **how)
+
+    monkeypatch.setattr(plan.Learner, "step", slow_at_first)
+    config, _ = settled(epochs=1, size="tiny")
+    tokens = (config.batch_size or 0) * (config.bptt or 0)
+    assert plan.trial(config, IDS, WORDS, device=CPU, limit=0.001) > 2 * tokens
+    assert len(taken) == 2
 
 
 def test_a_gpu_reads_wide_and_tries_every_size_since_width_costs_it_little(

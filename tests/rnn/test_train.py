@@ -177,6 +177,25 @@ def test_it_ends_early_when_validation_no_longer_falls_and_keeps_the_best_weight
     assert points[-1]["train_loss"] < best
 
 
+def test_means_of_weights_begin_anew_at_the_best_ones() -> None:
+    rng = np.random.default_rng(0)
+    noise, other = (np.append(rng.integers(3, 5, 500), 2).astype(np.int32) for _ in range(2))
+    how = {"epochs": 400, "patience": 3, "hidden_size": 48, "bptt": 25, "averaging": "ema"}
+    model, points = fit(noise, other, **how)
+    best = min(point["valid_loss"] for point in points)
+    cooled = [point["valid_loss"] for point in points if point["learning_rate"] < points[1]["learning_rate"]]
+    assert cooled[-1] < best + 0.1  # from the best weights on, and not from those that had learnt by heart
+    assert -model.score_ids(other)[0].astype(float).mean() == pytest.approx(best, abs=0.05)
+
+
+def test_plain_descent_is_not_undone_by_its_weight_decay() -> None:
+    usual, free = (
+        fit(optimizer="sgd", learning_rate=20.0, epochs=5, **how)[0] for how in ({}, {"weight_decay": 0.0})
+    )
+    for name, weight in free.network.named_parameters():
+        assert torch.allclose(dict(usual.network.named_parameters())[name], weight, rtol=0.02, atol=1e-3)
+
+
 def test_the_last_weights_are_kept_without_validation() -> None:
     model, points = fit(epochs=2)
     assert "valid_loss" not in points[0]

@@ -76,9 +76,12 @@ def draw_batch(word, log10_prob, log10_backoff, first, sums, nodes, points, toke
             tokens[b] = at(word, found)
             logprobs[b] = (np.float64(at(log10_prob, found)) + backoff) * LN10
             continue
-        left /= np.exp(backoff * LN10)
-        gap_begin = 0
         tokens[b] = -1
+        weight = np.exp(backoff * LN10)
+        if weight == 0.0:
+            continue
+        left /= weight
+        gap_begin = 0
         for place in range(low, high + 1):
             end = at(word, place) if place < high else vocab
             gap = sums[end] - sums[gap_begin]

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from lmkit.config import NgramConfig, RnnConfig, RunConfig, TextConfig, options_of
+from lmkit.config import NgramConfig, RnnConfig, RunConfig, TextConfig
+from lmkit.errors import UsageError
+from lmkit.options import options_of
 
 F = typing.TypeVar("F", bound=Callable[..., Any])
 SECTIONS = (
@@ -86,3 +88,18 @@ def context_option(default: str | None = None) -> Callable[[F], F]:
         default=default,
         help=f"Where a model that reads on begins anew: at each line, after each blank line, nowhere  [{shown}]",
     )
+
+
+def numbers(option: str, text: str, count: int) -> list[float]:
+    """Read a list of so many numbers, one for each model.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        found = [float(number) for number in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise UsageError(f"{option} {text}: give a number for each model, {count} in all, as in 0.7,0.3")
+    return found
