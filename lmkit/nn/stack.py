@@ -52,6 +52,7 @@ class RecurrentStack(nn.Module):
         )
         self.kind = kind
         self.residual = residual
+        self.hidden_size = hidden_size
         self.output_size = sizes[-1]
         self.dropout = LockedDropout(rate=0.0)
         self.regularize(dropout=dropout, weight_drop=weight_drop)

@@ -315,7 +315,7 @@ class Trainer:
     def resume(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         """Go on from a checkpoint, its learning curve included."""
         restore(self, arrays, facts)
-        if facts["processes"] > 1 or self.world.size > 1:
+        if facts.get("processes", 1) > 1 or self.world.size > 1:
             self.learner.states = None  # those of the first process; others had other streams
         self.good = self.last = take(self)
         for entry in facts["entries"]:
