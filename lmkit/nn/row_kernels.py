@@ -33,30 +33,28 @@ products_in_parallel = compiled(_products_in_parallel, fastmath={"reassoc", "nsz
 
 
 @inlined
-def _product(x, codes):
-    """Give the product of x (E,) int16 and codes (E,) int8, which is below 2^31."""
-    total = np.int32(0)
-    for i in range(len(x)):
-        total = np.int32(total + np.int32(x[i]) * np.int32(codes[i]))
-    return total
+def _bound(w, x, unit, length, lost, codes, scale, error, size, bias, out):
+    """Write those of one word (B,): products of x (B, E) int16 and codes (V, E) int8, below 2^31, and what is lost."""
+    for b in range(len(x)):
+        total = np.int32(0)
+        for i in range(x.shape[1]):
+            total = np.int32(total + np.int32(x[b, i]) * np.int32(codes[w, i]))
+        score = np.float32(total) * (unit[b] * scale[w]) + bias[w]
+        out[b, w] = score + (length[b] * error[w] + lost[b] * size[w])
 
 
 @compiled
 def bounds(x, unit, length, lost, codes, scale, error, size, bias, out):
-    """Write upper bounds of scores (B, V), from rows x (B, E) int16 and codes (V, E) int8: see `screening`."""
+    """Write upper bounds of scores (B, V): see `screening`."""
     for w in range(len(codes)):
-        for b in range(len(x)):
-            score = np.float32(_product(x[b], codes[w])) * (unit[b] * scale[w]) + bias[w]
-            out[b, w] = score + (length[b] * error[w] + lost[b] * size[w])
+        _bound(w, x, unit, length, lost, codes, scale, error, size, bias, out)
 
 
 @in_parallel
 def bounds_in_parallel(x, unit, length, lost, codes, scale, error, size, bias, out):
     """Write the same, the words shared out among threads."""
     for w in prange(len(codes)):
-        for b in range(len(x)):
-            score = np.float32(_product(x[b], codes[w])) * (unit[b] * scale[w]) + bias[w]
-            out[b, w] = score + (length[b] * error[w] + lost[b] * size[w])
+        _bound(w, x, unit, length, lost, codes, scale, error, size, bias, out)
 
 
 @compiled
