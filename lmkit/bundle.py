@@ -20,8 +20,10 @@ from typing import Any
 
 from lmkit.backends import BACKENDS
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.files import atomic_folder, check_folder, read_json, write_json, write_text
+from lmkit.files import write_text
+from lmkit.folders import atomic_folder, check_folder
 from lmkit.foreign import is_foreign, open_foreign
+from lmkit.json_text import read_json, write_json
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
 from lmkit.text.corpus import Corpus

@@ -27,7 +27,7 @@ class Classified:
     Attributes:
         text: the line, without its end.
         label: the likeliest class; the first of equals.
-        probability: of that class, given the line.
+        probability: of that class, given the line; as before it, where no class can have such a line.
         logprobs: by class, log p of the line under its model, in nats.
         oov: by class, how many tokens its model does not know.
     """
@@ -75,7 +75,8 @@ def classify(
     scores = [line_scores(model, corpus, context=context) for model in models.values()]
     for of_line in zip(*scores, strict=True):
         logprobs = np.array([score.logprob for score in of_line])
-        weighed = logprobs + log_prior
+        possible = np.isfinite(logprobs).any()
+        weighed = logprobs + log_prior if possible else log_prior  # a line that no class has says nothing
         best = int(weighed.argmax())
         yield Classified(
             text=of_line[0].text,

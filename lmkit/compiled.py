@@ -32,12 +32,13 @@ def in_parallel(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled(function, parallel=True)
 
 
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+def inlined(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     """Compile a small function into every loop that calls it: a call would count references to its arrays.
 
     A division by zero is not looked for, as in numpy: a loop that may stop anywhere cannot take several turns at once.
+    What a loop may do with its own sums (fastmath), it may not do with those in here.
     """
-    return njit(forceinline=True, error_model="numpy")(function)
+    return njit(**{"forceinline": True, "error_model": "numpy", "fastmath": False, **how})(function)
 
 
 class _Announcement(event.Listener):

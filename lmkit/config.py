@@ -155,7 +155,7 @@ class RnnConfig:
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
     loss: str = option(
         "cross_entropy",
-        "how far the network is from its --teacher, in the log-probabilities",
+        "how far the network is from its --teacher: in bits lost, or in standardised log-probabilities",
         choices=("cross_entropy", "l2", "l1", "huber"),
     )
     teacher_share: float = option(0.5, "what the --teacher counts for, of 1", low=0.0, high=1.0)

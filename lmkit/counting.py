@@ -9,7 +9,7 @@ from typing import Any
 
 from lmkit.config import COUNT_OPTIONS, NgramConfig, TextConfig
 from lmkit.errors import InputError, UsageError
-from lmkit.files import check_target
+from lmkit.folders import check_target
 from lmkit.ngram.count_trie import count_ngrams
 from lmkit.ngram.counts import FILE, TextCounts, join, load_counts, max_order
 from lmkit.ngram.counts_text import count_pieces, read_counts

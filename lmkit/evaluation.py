@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lmkit.json_text import finite
 from lmkit.model import Context, LanguageModel
 from lmkit.reading import Block, context_of, scored_blocks
 from lmkit.text.corpus import Corpus, PathLike
@@ -106,8 +107,7 @@ class Evaluation:
         )  # fmt: skip
         stored = [f.name for f in fields(self) if f.name not in ("signature", "open_vocabulary", "adaptive")]
         values = {name: getattr(self, name) for name in (*derived, *stored)}
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        return {**finite, "adaptive": self.adaptive, "signature": self.signature, "schema": SCHEMA}
+        return {**finite(values), "adaptive": self.adaptive, "signature": self.signature, "schema": SCHEMA}
 
 
 def perplexity(

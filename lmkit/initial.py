@@ -14,7 +14,7 @@ from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import load
 from lmkit.config import TextConfig
 from lmkit.errors import UsageError
-from lmkit.files import read_json
+from lmkit.json_text import read_json
 from lmkit.model import LanguageModel
 from lmkit.scratch import Scratch
 from lmkit.text.corpus import Corpus

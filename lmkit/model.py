@@ -98,16 +98,17 @@ class LanguageModel(ABC):
         """
         tokens, found = np.empty(len(points), np.int64), np.empty(len(points), np.float32)
         for rows in self.few(len(points)):
-            distributions = self.next_logprobs(state if len(rows) == len(points) else state.select(rows))
+            whole = rows == slice(0, len(points))
+            distributions = self.next_logprobs(state if whole else state.select(np.arange(len(points))[rows]))
             shaped = distributions if temperature == 1 else tempered(distributions, temperature)
             tokens[rows] = inverted(np.exp(shaped), points[rows])
-            found[rows] = distributions[np.arange(len(rows)), tokens[rows]]
+            found[rows] = distributions[np.arange(len(distributions)), tokens[rows]]
         return tokens, found
 
-    def few(self, count: int) -> Iterator[np.ndarray]:
-        """Give the numbers of so many positions, some at a time, whose distributions fit into little memory."""
+    def few(self, count: int) -> Iterator[slice]:
+        """Cut so many positions into parts whose distributions fit into little memory."""
         at_once = max(1, _DISTRIBUTIONS // len(self.tokenizer.vocab))
-        yield from np.split(np.arange(count), range(at_once, count, at_once))
+        return (slice(begin, min(begin + at_once, count)) for begin in range(0, count, at_once))
 
     def score_ids(self, ids: np.ndarray, state: Any | None = None) -> tuple[np.ndarray, State]:
         """Give log p of each token (T,) of a text, and the state after it, to go on from.

@@ -20,7 +20,7 @@ from lmkit.backends import BACKENDS
 from lmkit.config import TextConfig
 from lmkit.errors import UsageError, did_you_mean
 from lmkit.evaluation import Evaluation, perplexity
-from lmkit.files import check_target
+from lmkit.folders import check_target
 from lmkit.folds import Judgement, Pending, deal, judges
 from lmkit.options import make
 from lmkit.text.corpus import Corpus, PathLike

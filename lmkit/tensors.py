@@ -31,7 +31,7 @@ _PIECE = 1 << 20  # numbers written at a time
 
 
 def write_tensors(path: Path, arrays: Arrays) -> None:
-    """Write named arrays a piece at a time; `lmkit.files` makes the folder around them appear whole or not at all.
+    """Write named arrays a piece at a time; `lmkit.folders` makes the folder around them appear whole or not at all.
 
     The library's own writer wants every array in memory; these may be larger than that.
 

@@ -15,7 +15,7 @@ from lmkit.bundle import load, save
 from lmkit.config import MEASURING_SHARE
 from lmkit.errors import Stopped, UsageError
 from lmkit.evaluation import perplexity
-from lmkit.files import check_target
+from lmkit.folders import check_target
 from lmkit.initial import Initial
 from lmkit.material import Material, Texts, from_counts, from_text
 from lmkit.model import LanguageModel

@@ -173,7 +173,7 @@ def rewrite(folder: Path, name: str, change: object) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["files"][name] = {
             "bytes": (folder / name).stat().st_size,
-            "sha256": lmkit.files.sha256(folder / name),
+            "sha256": lmkit.folders.sha256(folder / name),
         }
         (folder / "manifest.json").write_text(json.dumps(manifest))
 

@@ -131,6 +131,14 @@ def test_a_line_is_of_the_class_whose_model_finds_it_likeliest() -> None:
     assert sure[3].probability == pytest.approx(mass[sure[3].label] / sum(mass.values()), rel=1e-6)
 
 
+def test_a_line_that_no_class_has_leaves_the_prior() -> None:
+    parts = [lmkit.train(text, tokenizer="word", order=2, holdout=0) for text in (STORY, OTHER)]
+    blind = {name: lmkit.mix(parts, weights=[1.0, 0.0]) for name in ("a", "b")}  # to the word "an"
+    (found,) = lmkit.classify(blind, "an owl .\n", prior={"a": 1.0, "b": 3.0})
+    assert (found.label, found.probability) == ("b", pytest.approx(0.75))
+    assert set(found.logprobs.values()) == {-np.inf}
+
+
 def test_what_cannot_be_told_apart() -> None:
     one = model()
     with pytest.raises(UsageError, match="two models"):

@@ -33,7 +33,7 @@ def command(file: str, output: str | None, tokenizer: str, force: bool, quiet: b
     The file may be compressed; - is standard input.
     """
     from lmkit.bundle import Record, default_path, save
-    from lmkit.files import check_target
+    from lmkit.folders import check_target
     from lmkit.ngram.arpa_reading import read_arpa
 
     def say(line: str) -> None:

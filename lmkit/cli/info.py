@@ -32,7 +32,7 @@ def command(model: str | None, verify: bool, parameters: bool, as_json: bool) ->
     """Describe a model folder: what it is, how it was made, how large it is."""
     from lmkit.bundle import check, read_config
     from lmkit.cli.output import json_line
-    from lmkit.files import read_json
+    from lmkit.json_text import read_json
     from lmkit.tensors import read_tensors
 
     folder = check(model, verify=verify or None)

@@ -42,7 +42,7 @@ def command(
     """
     from lmkit.bundle import Record, default_path, load, measurable_texts, save
     from lmkit.cli.output import json_line
-    from lmkit.files import check_target
+    from lmkit.folders import check_target
     from lmkit.mixture.mix import mix
     from lmkit.text.corpus import Corpus
 

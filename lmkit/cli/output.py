@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import atomic_file
+from lmkit.json_text import finite
 
 if TYPE_CHECKING:
     from lmkit.scoring import LineScore
@@ -56,19 +56,6 @@ def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
         file.writelines(pieces)
 
 
-def finite(value: Any) -> Any:
-    """Give a value, or dictionaries and lists of values, with None for every number that JSON does not know.
-
-    >>> finite({"mean": math.inf, "folds": [1.5, math.nan]})
-    {'mean': None, 'folds': [1.5, None]}
-    """
-    if isinstance(value, dict):
-        return {name: finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def harmless(text: str) -> str:
     r"""Show control characters escaped: a terminal would obey them, at the end of whatever pipe.
 
@@ -81,7 +68,7 @@ def harmless(text: str) -> str:
 def json_line(facts: Mapping[str, Any]) -> str:
     r"""Write JSON in one line: nothing that JSON does not know, control characters escaped in its own way.
 
-    >>> json_line({"text": "a\x9bb", "bits": math.inf})
+    >>> json_line({"text": "a\x9bb", "bits": float("inf")})
     '{"text": "a\\u009bb", "bits": null}'
     """
     text = json.dumps(finite(dict(facts)), ensure_ascii=False, allow_nan=False)

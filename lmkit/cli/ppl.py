@@ -168,7 +168,7 @@ def _adapted(
 def _test(folder: Path, files: tuple[str, ...]) -> list[str]:
     """Find the test text of a model."""
     from lmkit.bundle import measurable_texts
-    from lmkit.files import check_log
+    from lmkit.folders import check_log
 
     if files:
         raise UsageError("--test measures the test text of the model itself; name no FILE with it")
@@ -181,7 +181,7 @@ def _test(folder: Path, files: tuple[str, ...]) -> list[str]:
 
 def _noted(folder: Path, result: Evaluation) -> int:
     """Write down that the test text was used; give how many times it has been."""
-    from lmkit.files import add_to_log, read_log
+    from lmkit.folders import add_to_log, read_log
 
     before = [entry for entry in read_log(folder) if entry.get("use") == "test"]
     now = datetime.now(UTC).isoformat(timespec="seconds")

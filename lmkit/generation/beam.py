@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -63,14 +64,46 @@ class Step:
         past = Past.of([prefix.ids], window=rules.window, forced=rules.forced)
         return cls(model, rules, state, past, Spelling(model.tokenizer), [prefix.typed])
 
-    def distributions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give log p of every token (B, V) under the model, and in float64 after all rules."""
-        plain = self.model.next_logprobs(self.state)
-        if not any(self.typed):
-            return plain, self.rules(plain, self.past).astype(np.float64)
+    def grown(
+        self, texts: list[Hypothesis], count: int, keys_of: Callable[[np.ndarray, slice], np.ndarray]
+    ) -> list[tuple[float, int, Hypothesis]]:
+        """Give the `count` texts with the highest keys of those that are a token longer, the highest first.
+
+        Some hypotheses at a time, so that any number of them takes little memory.
+
+        Args:
+            texts: The hypotheses.
+            count: How many longer ones to give.
+            keys_of: Gives keys (b, V) from scores (b, V), and from which of the hypotheses they are of.
+
+        Returns:
+            The key, the number of the hypothesis that it goes on from, and the text of each.
+        """
+        found: list[tuple[float, int, int, float, float]] = []  # key, number, token, log p, score
+        for rows in self.model.few(len(texts)):
+            plain, shaped = self._distributions(rows)
+            totals = shaped + np.array([text.score for text in texts[rows]])[:, None]  # (b, V)
+            keys = keys_of(totals, rows)
+            row, token = np.divmod(highest(keys.ravel(), count), keys.shape[1])
+            of_part = (keys[row, token], rows.start + row, token, plain[row, token], totals[row, token])
+            found += zip(*(part.tolist() for part in of_part), strict=True)
+            found = sorted(found, key=lambda entry: -entry[0])[:count]
+        return [
+            (key, number, Hypothesis(texts[number], token, logprob, score))
+            for key, number, token, logprob, score in found
+        ]
+
+    def _distributions(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Give log p of every token (b, V) under the model, and in float64 after all rules."""
+        numbers = np.arange(len(self.typed))[rows]
+        whole = len(numbers) == len(self.typed)
+        plain = self.model.next_logprobs(self.state if whole else self.state.select(numbers))
+        past, typed = self.past if whole else self.past.select(numbers), self.typed[rows]
+        if not any(typed):
+            return plain, self.rules(plain, past).astype(np.float64)
         every = np.ones(plain.shape[1], bool)
-        masks = np.stack([self.spelling.allowed(rest) if rest else every for rest in self.typed])
-        return plain, self.rules(keep(plain, masks), self.past).astype(np.float64)
+        masks = np.stack([self.spelling.allowed(rest) if rest else every for rest in typed])
+        return plain, self.rules(keep(plain, masks), past).astype(np.float64)
 
     def after(self, rows: list[int], tokens: np.ndarray) -> Step:
         """Go on from some of the hypotheses, repetitions allowed, each with one more token."""
@@ -113,30 +146,24 @@ def beam_search(
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
-        plain, shaped = step.distributions()
-        totals = shaped + np.array([h.score for h in alive])[:, None]
-        best = highest(totals.ravel(), 2 * config.beams)  # of each text one line end at most
-        grown = [
-            Hypothesis(alive[row], token, float(plain[row, token]), float(totals[row, token]))
-            for row, token in (divmod(int(place), totals.shape[1]) for place in best)
-        ]
-        origin = [int(place) // totals.shape[1] for place in best]
-        going: list[int] = []
+        grown = step.grown(
+            alive, 2 * config.beams, lambda totals, _: totals
+        )  # of each text one line end at most
+        going: list[tuple[int, Hypothesis]] = []
         late = time.monotonic() > until
-        for number, h in enumerate(grown):
+        for _, number, h in grown:
             if late or length == config.max_tokens or (lines and h.ended == lines):
                 over.append(h)
             elif len(going) < config.beams:
-                going.append(number)
+                going.append((number, h))
         over = sorted(over, key=lambda h: -h.normalized(power))[: config.samples]
         if not going:
             break
-        bound = max(grown[number].score for number in going) / config.max_tokens**power
+        bound = max(h.score for _, h in going) / config.max_tokens**power
         if len(over) == config.samples and over[-1].normalized(power) >= bound:
             break
-        rows = [origin[number] for number in going]
-        alive = [grown[number] for number in going]
-        step = step.after(rows, np.array([h.token for h in alive]))
+        alive = [h for _, h in going]
+        step = step.after([number for number, _ in going], np.array([h.token for h in alive]))
     return over
 
 

@@ -9,12 +9,13 @@ next tokens under the condition that the highest is that of their beginning, and
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lmkit.config import GenerationConfig
-from lmkit.generation.beam import Hypothesis, Step, highest
+from lmkit.generation.beam import Hypothesis, Step
 from lmkit.generation.prefixes import Prefix
 from lmkit.generation.processors import Chain
 from lmkit.generation.streaming import line_ends
@@ -41,34 +42,32 @@ def distinct_texts(
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     lines = line_ends(model, config)
     alive, keys = [Hypothesis(None, -1, 0.0, 0.0)], np.zeros(1)
-    over: list[tuple[float, Hypothesis, int]] = []  # key, text, and the beginning that it was, -1 for none
+    over: list[tuple[float, int, Hypothesis]] = []  # key, the beginning that it was, -1 for none, and text
     step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
-        plain, shaped = step.distributions()
-        totals = shaped + np.array([h.score for h in alive])[:, None]  # (B, V)
-        found = _keys(totals, keys, rng)
-        best = highest(found.ravel(), config.samples).tolist()
-        grown = list(over)
-        for row, token in (divmod(place, totals.shape[1]) for place in best):
-            text = Hypothesis(alive[row], token, float(plain[row, token]), float(totals[row, token]))
-            grown.append((float(found[row, token]), text, row))
-        grown = sorted(grown, key=lambda entry: -entry[0])[: config.samples]
+        longer = step.grown(alive, config.samples, partial(_keys, highest_keys=keys, rng=rng))
+        grown = sorted(over + longer, key=lambda entry: -entry[0])[: config.samples]
         late = length == config.max_tokens or time.monotonic() > until
-        ended = [row < 0 or late or bool(lines and text.ended == lines) for _, text, row in grown]
-        over = [(key, text, -1) for (key, text, _), end in zip(grown, ended, strict=True) if end]
+        ended = [row < 0 or late or bool(lines and text.ended == lines) for _, row, text in grown]
+        over = [(key, -1, text) for (key, _, text), end in zip(grown, ended, strict=True) if end]
         going = [entry for entry, end in zip(grown, ended, strict=True) if not end]
         if not going:
             break
-        alive, keys = [text for _, text, _ in going], np.array([key for key, _, _ in going])
-        step = step.after([row for _, _, row in going], np.array([text.token for text in alive]))
-    return [text for _, text, _ in over]
+        alive, keys = [text for _, _, text in going], np.array([key for key, _, _ in going])
+        step = step.after([row for _, row, _ in going], np.array([text.token for text in alive]))
+    return [text for _, _, text in over]
 
 
-def _keys(totals: np.ndarray, highest_key: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw keys (B, V) around log-probabilities (B, V), under the condition that the highest of each row is given (B,).
+def _keys(
+    totals: np.ndarray, rows: slice, *, highest_keys: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw keys (b, V) around log-probabilities (b, V), under the condition that the highest of each row is given.
+
+    These are some of the rows whose highest keys are known (B,).
 
     Kool et al. 2019, appendix B.3: the same to the last digits where the keys are far below the highest one.
     """
+    highest_key = highest_keys[rows]
     free = totals + rng.gumbel(size=totals.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         below = free - free.max(axis=1, keepdims=True)  # 0 at the highest

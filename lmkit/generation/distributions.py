@@ -9,8 +9,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lmkit.nn.inversion import inverted
-
 
 def normalize(logprobs: np.ndarray) -> np.ndarray:
     """Subtract log of the sum of exp, in float64: log-probabilities (B, V) sum to one.
@@ -65,14 +63,3 @@ def entropy(logprobs: np.ndarray) -> np.ndarray:
     """
     p = np.exp(logprobs)
     return -np.where(p > 0, p * np.where(p > 0, logprobs, 0.0), 0.0).sum(axis=1)
-
-
-def draw(logprobs: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Draw one token (B,) from each row by inverting its distribution at a point (B,) of [0, 1).
-
-    A token of probability zero is never drawn.
-
-    >>> draw(np.log([[0.5, 0.3, 0.2]] * 3), np.array([0.0, 0.5, 0.99])).tolist()
-    [0, 1, 2]
-    """
-    return inverted(np.exp(logprobs), points)

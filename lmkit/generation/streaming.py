@@ -12,12 +12,13 @@ import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
-from lmkit.generation.distributions import draw, keep
+from lmkit.generation.distributions import keep
 from lmkit.generation.prefixes import Prefix, Spelling, read_prefix
 from lmkit.generation.processors import Chain, Past, chain
 from lmkit.generation.stops import StopStrings
 from lmkit.generation.writing import Writer, writer
 from lmkit.model import LanguageModel
+from lmkit.nn.inversion import inverted
 from lmkit.options import make
 from lmkit.quantities import seconds
 from lmkit.seeds import check_seed, fresh_seed, generator
@@ -242,7 +243,7 @@ def _drawn(
     """Make the distributions, put them through all rules, and draw."""
     plain = model.next_logprobs(state)
     shaped = rules(plain if allowed is None else keep(plain, allowed), past)
-    tokens = draw(shaped, np.array([rng.random() for rng in rngs]))
+    tokens = inverted(np.exp(shaped), np.array([rng.random() for rng in rngs]))
     return tokens, plain[np.arange(len(plain)), tokens]
 
 

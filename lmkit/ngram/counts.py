@@ -22,7 +22,8 @@ import numpy as np
 
 from lmkit.config import MAX_ORDER, TextConfig
 from lmkit.errors import InputError, ModelFormatError, ResourceError, UsageError
-from lmkit.files import atomic_folder, check_folder, read_json, write_json
+from lmkit.folders import atomic_folder, check_folder
+from lmkit.json_text import read_json, write_json
 from lmkit.ngram.external_sort import (
     Run,
     SortedRun,

@@ -18,15 +18,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lmkit.errors import UsageError, did_you_mean
 from lmkit.nn.activations import ACTIVATIONS
 from lmkit.nn.activations import activation as activation_named
-from lmkit.nn.mogrifier import Mogrifier, lstm_step
-from lmkit.nn.recurrence import Recurrence, State
-from lmkit.nn.rows import Linear, linear, lstm, sigmoid, tanh
+from lmkit.nn.gates import gru_step, lstm_step
+from lmkit.nn.mogrifier import Mogrifier
+from lmkit.nn.recurrence import Arrays, Recurrence, State
+from lmkit.nn.rows import Linear, linear, products, sigmoid, tanh
 from lmkit.nn.sru import Sru
 
 
@@ -54,18 +56,18 @@ class Mlp(Recurrence):
 
 
 class _Fused(Recurrence):
-    """A layer of torch's own: one fused call for a sequence, and the bare equations for a single step.
+    """A layer of torch's own: one fused call for a sequence, and the bare equations of `gates` for one step.
 
-    A single step without gradients, which is what generating text does, is dominated by the cost of the call.
-    256 units, one row, one core of a 2.5 GHz CPU, milliseconds per step (torch 2.13):
+    One step without gradients, as of a model that learns while it reads, is dominated by the cost of the
+    call. 256 units, one row, one core of a 2.5 GHz CPU, milliseconds per step (torch 2.13):
 
                fused call    torch.*_cell
         lstm   0.534         0.049             (oneDNN sets up its primitives at every call)
         gru    0.055         0.040
         rnn    0.027         0.015
 
-    Switching oneDNN off for the call (0.073) is slower, and the switch is global: not safe among threads. The equations
-    are written out below, so that their products can be those of `rows`.
+    Switching oneDNN off for the call (0.073) is slower, and the switch is global: not safe among threads. So the
+    equations are written out, and their products can be those of `rows`.
     """
 
     layer: nn.RNNBase
@@ -146,18 +148,15 @@ class Lstm(_Fused):
         self.layer = nn.LSTM(input_size, hidden_size)
         self.equations = lstm_step
 
-    def _step(self, x: Tensor, state: State) -> State:
-        """One step in one call, where that is made for it."""
-        by_input, by_state, *biases = self.weights()
-        h, c = state
-        return lstm(x, h, c, by_input, by_state, (biases[0], biases[1])) or super()._step(x, state)
+    def single_step(self, x: np.ndarray, state: Arrays) -> tuple[np.ndarray, Arrays]:
+        """Read one input x (B, I), without torch."""
+        from lmkit.nn import row_kernels
 
-
-def gru_step(by_input: Tensor, by_state: Tensor, state: State) -> State:
-    """Give the next state (B, H) of a GRU, from the products (B, 3H) for R, Z and N."""
-    (xr, xz, xn), (hr, hz, hn) = by_input.chunk(3, dim=-1), by_state.chunk(3, dim=-1)
-    n = tanh(xn + sigmoid(xr + hr) * hn)
-    return (n + sigmoid(xz + hz) * (state[0] - n),)
+        by_input, by_state, *biases = (weight.detach().numpy() for weight in self.weights())
+        gates = products(x, by_input) + biases[0] + products(state[0], by_state) + biases[1]
+        h, c = np.empty_like(state[0]), np.empty_like(state[1])
+        row_kernels.lstm(gates, state[1], h, c)
+        return h, (h, c)
 
 
 CELLS: dict[str, type[Recurrence]] = {

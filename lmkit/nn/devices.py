@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 import torch
 
@@ -73,3 +74,11 @@ def prepare(device: torch.device) -> None:
     elif device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def follow_torch(loop: Callable[..., None]) -> Callable[..., None]:
+    """Give a compiled loop back, which will be run in as many threads as torch has from now on."""
+    from numba import config, set_num_threads
+
+    set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    return loop

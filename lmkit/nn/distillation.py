@@ -1,7 +1,8 @@
 """Distillation: learn what another model says of every word, not only which word came.
 
     cross_entropy     -sum over words of p_teacher(w) log p(w)                    (Hinton, Vinyals and Dean 2015)
-    l2, l1, huber     a regression from log p(w) to log p_teacher(w), mean over words: see `losses`
+    l2, l1, huber     a regression from log p(w) to log p_teacher(w), mean over words: see `losses`; both are
+                      in standard deviations of the teacher's, so that a distance of one is one whoever teaches
 
 A text names one word for each place; a teacher says how likely all of them were.
 """
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lmkit.nn.losses import loss
+from lmkit.nn.preprocessing import standardized
 
 
 def distilled(logprobs: Tensor, taught: Tensor, targets: Tensor, *, kind: str, share: float) -> Tensor:
@@ -37,6 +39,6 @@ def distilled(logprobs: Tensor, taught: Tensor, targets: Tensor, *, kind: str, s
     if kind == "cross_entropy":
         distance = -(teacher.exp() * possible * student).sum(-1)
     else:
-        distance = loss(kind)(student, teacher)
+        distance = loss(kind)(*(standardized(each, teacher, possible) for each in (student, teacher)))
     learnt = (1 - share) * surprisal + share * distance
     return surprisal.detach() + (learnt - learnt.detach())

@@ -15,7 +15,8 @@ from lmkit.errors import UsageError, did_you_mean
 
 Scheme = Callable[[Tensor, torch.Generator | None], Tensor]
 
-GATES = {"LSTM": 4, "GRU": 3}  # blocks of H rows in a recurrent weight: i f g o, and r z n
+# blocks of H rows in a weight of torch's: i f g o, and r z n
+_GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
 
 
 def normal(weight: Tensor, generator: torch.Generator | None = None, *, std: float = 0.01) -> Tensor:
@@ -115,7 +116,8 @@ def initialize(
 ) -> None:
     """Fill every parameter of a module, by kind.
 
-    * matrices: the scheme `matrices`; a recurrent weight gate by gate, since each gate is a layer of its own
+    * matrices: the scheme `matrices`; weights of several gates gate by gate, since each is a layer of its own (a module
+      of yours says how many it has by a number, `gates`)
     * embedding tables (V, E), tied or not: the scheme `embeddings`; one row is used at a time, so that a
       variance of 2 / (V + E) would shrink with the vocabulary for no reason
     * biases: 0, but the forget gate of an LSTM 1
@@ -131,7 +133,7 @@ def initialize(
     seen: set[int] = set()  # tied parameters are filled once
     with torch.no_grad():
         for part in module.modules():
-            gates = GATES.get(part.mode, 1) if isinstance(part, nn.RNNBase) else 1
+            gates = _gates(part)
             for name, parameter in part.named_parameters(recurse=False):
                 if id(parameter) in seen:
                     continue
@@ -145,3 +147,10 @@ def initialize(
                     constant(parameter)
             if isinstance(part, nn.LSTM | nn.LSTMCell):
                 forget_gate_bias(part)
+
+
+def _gates(part: nn.Module) -> int:
+    """Give how many gates lie one under another in the weights of a module itself."""
+    own = getattr(part, "gates", None)
+    of_torch = (count for kind, count in _GATES.items() if isinstance(part, kind))
+    return own if isinstance(own, int) else next(of_torch, 1)

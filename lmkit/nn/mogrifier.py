@@ -13,8 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lmkit.nn.gates import lstm_step
 from lmkit.nn.recurrence import Recurrence, State
-from lmkit.nn.rows import Linear, linear, sigmoid, tanh
+from lmkit.nn.rows import Linear, linear, sigmoid
 
 ROUNDS = 4
 
@@ -56,10 +57,3 @@ class Mogrifier(Recurrence):
                 h, c = lstm_step(of_step, linear(h, self.cell.weight_hh, self.cell.bias_hh), (h, c))
             outputs.append(h)
         return torch.stack(outputs), (h, c)
-
-
-def lstm_step(by_input: Tensor, by_state: Tensor, state: State) -> State:
-    """Give the next state (B, H), (B, H) of an LSTM, from the products (B, 4H) for I, F, G and O."""
-    i, f, g, o = (by_input + by_state).chunk(4, dim=-1)
-    c = sigmoid(f) * state[1] + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c), c

@@ -1,4 +1,6 @@
-"""Preprocessing: measurements that were not taken where they are needed.
+"""Preprocessing: numbers of one scale, and measurements that were not taken where they are needed.
+
+    standardised    (x - mean) / standard deviation, so that a loss, and a threshold in it, means the same everywhere
 
 What was not measured is NaN. Between two known values it is on the straight line between them, that of the nearest, or
 that of the one before; before the first and after the last known value a line goes on level. Where nothing is
@@ -7,12 +9,40 @@ known, nothing is filled in.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lmkit.errors import UsageError, did_you_mean
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 KINDS = ("linear", "nearest", "previous")
+_ROUNDING = 1e-5  # of the mean: a deviation below it is none, in float32
+
+
+def standardized(x: Tensor, like: Tensor, known: Tensor) -> Tensor:
+    """Give x (N, V) in standard deviations from the mean, those of all that is known of `like` (N, V).
+
+    Where all that is known is equal, but for rounding, x is only centred; where nothing is, it stays as it is.
+
+    Args:
+        x: (N, V) what is standardised: `like` itself, or what is to be compared with it.
+        like: (N, V) whose mean and deviation are taken.
+        known: (N, V) which numbers of it count.
+
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 3.0, 99.0]])
+    >>> standardized(x, x, torch.tensor([[True, True, False]])).tolist()
+    [[-1.0, 1.0, 97.0]]
+    """
+    values = like[known]
+    if not len(values):
+        return x
+    mean, deviation = values.mean(), values.std(correction=0)
+    return (x - mean) / deviation.masked_fill(deviation <= _ROUNDING * mean.abs(), 1.0)
 
 
 def resample(x: ArrayLike, y: ArrayLike, at: ArrayLike, *, kind: str = "linear") -> NDArray[np.float64]:

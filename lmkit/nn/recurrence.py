@@ -21,14 +21,19 @@ A layer of your own is a subclass, and a name in `CELLS`. It then trains, scores
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lmkit.errors import UsageError
+from lmkit.nn.rows import apart
 
 State = tuple[Tensor, ...]
 """The memory of one layer: (B, H) tensors; two for an LSTM, one for an RNN or a GRU, none for an MLP."""
+Arrays = tuple[np.ndarray, ...]
+"""The same as arrays of float32, on a CPU."""
 
 
 class Recurrence(nn.Module):
@@ -40,6 +45,12 @@ class Recurrence(nn.Module):
 
     state_size: ClassVar[int] = 1  # how many (B, H) tensors the memory is
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Take back a single step of its own from a layer whose sequences are other ones than its parent's."""
+        super().__init_subclass__(**more)
+        if "forward" in cls.__dict__ and "single_step" not in cls.__dict__:
+            cls.single_step = Recurrence.single_step  # type: ignore[method-assign]
 
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__()
@@ -60,3 +71,12 @@ class Recurrence(nn.Module):
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read x (T, B, I) from the state on; give the hidden state at each step and the last state."""
         raise NotImplementedError
+
+    def single_step(self, x: np.ndarray, state: Arrays) -> tuple[np.ndarray, Arrays]:
+        """Read one input x (B, I) in evaluation on a CPU, each row as if it were alone; give y (B, H) and the state.
+
+        This is how models write text. It is `forward` again; where calls take longer than numbers, a layer has its own.
+        """
+        with torch.no_grad(), apart():
+            y, after = self(torch.from_numpy(x)[None], tuple(torch.from_numpy(part) for part in state))
+        return y[0].numpy(), tuple(part.numpy() for part in after)

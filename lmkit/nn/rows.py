@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lmkit.nn.devices import follow_torch
+
 _LARGE = 1 << 22  # multiplications that are worth a second thread
 _apart: ContextVar[bool] = ContextVar("apart", default=False)
 
@@ -54,7 +56,8 @@ def products(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
     out = np.empty((len(x), len(weight)), np.float32)
     large = worth_threads(x, weight)
-    (row_kernels.products_in_parallel if large else row_kernels.products)(x, weight, out)
+    loop = follow_torch(row_kernels.products_in_parallel) if large else row_kernels.products
+    loop(x, weight, out)
     return out
 
 
@@ -73,23 +76,6 @@ def tanh(x: Tensor) -> Tensor:
     return _each("tanh", x) if _goes_apart(x) else torch.tanh(x)
 
 
-def lstm(
-    x: Tensor, h: Tensor, c: Tensor, by_input: Tensor, by_state: Tensor, biases: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor] | None:
-    """Give the next state (B, H) twice of an LSTM in one call, within `apart`; None elsewhere."""
-    if not _goes_apart(x) or by_input.dtype != torch.float32:
-        return None
-    from lmkit.nn import row_kernels
-
-    given = (x, h, c, by_input, by_state, biases[0] + biases[1])
-    after = (
-        torch.empty_like(h, memory_format=torch.contiguous_format),
-        torch.empty_like(c, memory_format=torch.contiguous_format),
-    )
-    row_kernels.lstm(*(part.detach().contiguous().numpy() for part in (*given, *after)))
-    return after
-
-
 def _goes_apart(x: Tensor) -> bool:
     return _apart.get() and x.device.type == "cpu" and x.dtype == torch.float32
 
@@ -104,6 +90,8 @@ def _each(name: str, x: Tensor) -> Tensor:
 
 class Linear(nn.Linear):
     """torch's layer, by `linear`."""
+
+    gates = 1  # layers that lie one under another in its weights, each with a scale of its own
 
     def forward(self, x: Tensor) -> Tensor:
         """Give x W^T + b."""

@@ -10,13 +10,14 @@ Lei et al. 2018, without the peepholes on C_{t-1}, which would make the gates wa
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lmkit.nn.recurrence import Recurrence, State
-from lmkit.nn.rows import Linear
+from lmkit.nn.recurrence import Arrays, Recurrence, State
+from lmkit.nn.rows import Linear, products
 from lmkit.nn.scan import scan
-from lmkit.nn.sru_loop import highway, runs_on
+from lmkit.nn.sru_loop import highway, highway_step, runs_on
 
 
 class Sru(Recurrence):
@@ -31,6 +32,7 @@ class Sru(Recurrence):
     def __init__(self, *, input_size: int, hidden_size: int, activation: str = "tanh") -> None:
         super().__init__(input_size=input_size, hidden_size=hidden_size, activation=activation)
         self.layer = Linear(input_size, 3 * hidden_size)
+        self.layer.gates = 3
         self.skip = Linear(input_size, hidden_size, bias=False) if input_size != hidden_size else None
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -40,6 +42,15 @@ class Sru(Recurrence):
         run = highway if runs_on(gates, kept) else plain
         y, c = run(gates, kept, state[0])
         return y, (c,)
+
+    def single_step(self, x: np.ndarray, state: Arrays) -> tuple[np.ndarray, Arrays]:
+        """Read one input x (B, I), without torch."""
+        weight, bias = self.layer.weight.detach().numpy(), self.layer.bias.detach().numpy()
+        gates = products(x, weight) + bias
+        kept = x if self.skip is None else products(x, self.skip.weight.detach().numpy())
+        h, c = np.empty_like(kept), np.empty_like(kept)
+        highway_step(gates.reshape(len(x), 3, self.hidden_size), kept, state[0], c, h)
+        return h, (c,)
 
 
 def plain(gates: Tensor, kept: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:

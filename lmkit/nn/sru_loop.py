@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import config, prange, set_num_threads
+from numba import prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmkit.compiled import in_parallel, inlined, narrowed, widened
+from lmkit.compiled import compiled, in_parallel, inlined, narrowed, widened
+from lmkit.nn.devices import follow_torch
 
 Array = NDArray[Any]  # of float32, or of the bits of bfloat16
 _ONE, _HALF = np.float32(1), np.float32(0.5)
@@ -78,9 +79,8 @@ class _Highway(torch.autograd.Function):
 
 def _run(loop: Callable[..., None], *tensors: Tensor) -> None:
     """Run a loop over the memory of tensors, in as many threads as torch uses; numpy has the bits of bfloat16."""
-    set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
     numbers = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor for tensor in tensors)
-    loop(*(tensor.detach().numpy() for tensor in numbers))
+    follow_torch(loop)(*(tensor.detach().numpy() for tensor in numbers))
 
 
 @inlined
@@ -132,6 +132,13 @@ def _step_back(
         by_f[i] = narrowed(by_c * (before[i] - widened(z[i])) * forget * (_ONE - forget), by_f)
         by_r[i] = narrowed(d * (squashed - kept[i]) * carry * (_ONE - carry), by_r)
         by_state[i] = by_c * forget
+
+
+@compiled
+def highway_step(gates: Array, kept: Array, before: Array, c: Array, h: Array) -> None:
+    """Write the next c (B, H) and h (B, H), of gates (B, 3, H), of what h is where r is 0, and of the c before."""
+    for b in range(len(kept)):
+        _step(gates[b, 0], gates[b, 1], gates[b, 2], before[b], kept[b], c[b], h[b])
 
 
 @in_parallel

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from lmkit.errors import UsageError
 from lmkit.nn.cells import make_cell
 from lmkit.nn.dropout import LockedDropout
-from lmkit.nn.recurrence import State
+from lmkit.nn.recurrence import Arrays, State
 from lmkit.nn.regularization import drop_weights, recurrent_weights
 
 
@@ -83,5 +84,18 @@ class RecurrentStack(nn.Module):
             else:
                 y, state = cell(*inputs)
             after.append(state)
-            x = x + y if self.residual and depth and x.shape == y.shape else y
+            x = x + y if self._goes_on(depth, x.shape == y.shape) else y
         return x, tuple(after)
+
+    def single_step(self, x: np.ndarray, states: tuple[Arrays, ...]) -> tuple[np.ndarray, tuple[Arrays, ...]]:
+        """Read one input x (B, I) by the steps of the cells, in evaluation on a CPU; give y (B, H) and the states."""
+        after = []
+        for depth, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
+            y, state = cell.single_step(x, state)  # type: ignore[operator]
+            after.append(state)
+            x = x + y if self._goes_on(depth, x.shape == y.shape) else y
+        return x, tuple(after)
+
+    def _goes_on(self, depth: int, alike: bool) -> bool:
+        """Say whether what went into a layer is added to what comes out."""
+        return self.residual and depth > 0 and alike

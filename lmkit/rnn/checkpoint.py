@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.files import atomic_folder, check_folder, read_json, write_json
+from lmkit.folders import atomic_folder, check_folder
+from lmkit.json_text import read_json, write_json
 from lmkit.tensors import read_tensors, write_tensors
 
 Arrays = dict[str, np.ndarray]

@@ -12,9 +12,9 @@ from lmkit.errors import InputError
 from lmkit.nn.diagnostics import Examination, examine
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.softmax import confidence
+from lmkit.rnn.assembly import unigram
 from lmkit.rnn.batches import streams
 from lmkit.rnn.model import RnnModel
-from lmkit.rnn.train import unigram
 from lmkit.text.corpus import Corpus
 
 _STREAMS, _STEPS = 16, 70

@@ -89,9 +89,14 @@ class RnnModel(FeatureModel):
 
     def step(self, state: RnnState, tokens: np.ndarray) -> RnnState:
         """Give the state after one more token (B,) at each position: h_t = update(h_{t-1}, w_t)."""
-        with apart():
+        if self.device.type != "cpu" or self.network.output.bias.dtype != torch.float32:
             features, layers = self._read(np.asarray(tokens, np.int64)[None], state.layers)
-        return RnnState(features[0], layers)
+            return RnnState(features[0], layers)
+        known = tuple(tuple(part.numpy() for part in layer) for layer in state.layers)
+        found, after = self.network.single_step(np.asarray(tokens, np.int64), known)
+        return RnnState(
+            torch.from_numpy(found), tuple(tuple(torch.from_numpy(part) for part in layer) for layer in after)
+        )
 
     def next_logprobs(self, state: RnnState) -> np.ndarray:
         """Give log p of every token (B, V): log softmax(E h_t + b)."""
@@ -113,11 +118,11 @@ class RnnModel(FeatureModel):
             return super().draw(state, points, temperature=temperature)
         tokens, found = np.empty(len(points), np.int64), np.full(len(points), np.nan, np.float32)
         for rows in self.few(len(points)):
-            features = state.features[torch.as_tensor(rows)]
+            features = state.features[rows]
             with apart():
                 tokens[rows] = self.network.output.draw(features, points[rows], temperature=temperature)
             if logprobs:
-                found[rows] = self._logprobs(features)[np.arange(len(rows)), tokens[rows]]
+                found[rows] = self._logprobs(features)[np.arange(len(features)), tokens[rows]]
         return tokens, found
 
     def score_ids(self, ids: np.ndarray, state: RnnState | None = None) -> tuple[np.ndarray, RnnState]:

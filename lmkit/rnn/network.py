@@ -8,12 +8,13 @@ predicted. Bengio et al. 2003 without the recurrence (`mlp`), Mikolov et al. 201
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor, nn
 
 from lmkit.nn.dropout import EmbeddingDropout, LockedDropout
 from lmkit.nn.heads import make_head
 from lmkit.nn.init import initialize
-from lmkit.nn.recurrence import State
+from lmkit.nn.recurrence import Arrays, State
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.stack import RecurrentStack
 from lmkit.text.vocabulary import BOS
@@ -96,3 +97,11 @@ class Network(nn.Module):
         hidden: Tensor
         hidden, states = self.stack(self.input_dropout(x), states)
         return hidden, states
+
+    def single_step(
+        self, tokens: np.ndarray, states: tuple[Arrays, ...]
+    ) -> tuple[np.ndarray, tuple[Arrays, ...]]:
+        """Read a token (B,) of each text in evaluation on a CPU, each as if it were alone; give features (B, E)."""
+        if len(tokens) and tokens.min() < 0:
+            raise IndexError(f"{tokens.min()} is no token")
+        return self.stack.single_step(self.embedding.weight.detach().numpy()[tokens], states)

@@ -6,11 +6,10 @@ Everything here is a default. What it rests on was measured; CONTRIBUTING.md has
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,15 +17,12 @@ import torch
 from lmkit.config import RnnConfig
 from lmkit.errors import ResourceError, UsageError
 from lmkit.nn.precision import Precision, fastest
-from lmkit.nn.regularization import Regularization
-from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.nn.stack import RecurrentStack
 from lmkit.quantities import seconds
-from lmkit.rnn.batches import Reader
-from lmkit.rnn.learner import Learner
-from lmkit.rnn.network import Network
+from lmkit.rnn.noise import dial
 from lmkit.rnn.schedule import DEFAULT_BUDGET, default_epochs
 from lmkit.rnn.teacher import Teacher
+from lmkit.rnn.trial import trial
 
 
 class Size(NamedTuple):
@@ -36,7 +32,7 @@ class Size(NamedTuple):
     passes: float
 
 
-MANY_WORDS = {"tiny": Size(128, 0), "small": Size(256, 3.5), "medium": Size(400, 5), "large": Size(512, 10)}
+MANY_WORDS = {"tiny": Size(128, 0), "small": Size(256, 3.5), "medium": Size(400, 8), "large": Size(512, 14)}
 FEW_WORDS = {"tiny": Size(128, 0), "small": Size(256, 1), "medium": Size(384, 1.5), "large": Size(512, 8)}
 MANY_WORDS_ON_A_GPU = FEW_WORDS | {"medium": Size(400, 1.5), "large": Size(650, 5)}
 _FEW = 2000  # words, such as characters: the head costs nothing
@@ -44,9 +40,6 @@ _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than 
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
 _LAYERS = {"sru": 4}  # of the others, two
-_MOST_NOISE = 1.2  # of the dial, unless more is asked for
-_NOISY_PASSES = 8  # over the text, after which noise grows no more
-_AT_ONE = Regularization(input=0.35, hidden=0.25, output=0.35)  # --regularize 1
 
 
 def settle(
@@ -190,40 +183,6 @@ def rate(passes: float, units: int) -> float:
     return max(4e-3, 1.6e-2 * min(1.0, (2 / max(passes, 1e-3)) ** 0.4)) * min(1.0, (512 / units) ** 0.5)
 
 
-def dial(passes: float) -> float:
-    """Give how much noise suits so many passes over a text: what is read twice is not yet learnt by heart.
-
-    >>> [round(dial(passes), 2) for passes in (1, 2.5, 5, 8, 100)]
-    [0.0, 0.0, 0.6, 1.01, 1.2]
-    """
-    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, _MOST_NOISE))
-
-
-def noise_share(progress: float, passes: float) -> float:
-    """Give how much of the noise there is at a share of the training, after so many passes over the text.
-
-    It grows in a straight line from nothing (Morerio et al. 2017): without noise the beginning is learnt sooner, and
-    only what has been read often can be learnt by heart. Eight times are often, however long is left.
-
-    >>> noise_share(0.5, 2), noise_share(0.1, 4), noise_share(0.1, 20)
-    (0.5, 0.5, 1.0)
-    """
-    return max(progress, min(1.0, passes / _NOISY_PASSES))
-
-
-def regularization(config: RnnConfig, share: float = 1.0) -> Regularization:
-    """Give the rates that the dial, so far as it has grown, and the single options say, which do not change."""
-    found = _AT_ONE.scaled(share * (config.regularize or 0.0))
-    single = {
-        "embedding": config.embedding_dropout,
-        "weight": config.weight_drop,
-        "activation": config.activation_penalty,
-        "temporal": config.temporal_penalty,
-        **dict.fromkeys(("input", "hidden", "output"), config.dropout),
-    }
-    return replace(found, **{name: rate for name, rate in single.items() if rate is not None})
-
-
 def sized(config: RnnConfig, size: Size) -> RnnConfig:
     """Give the config with the layers and units of a size, where they are not given."""
     hidden = config.hidden_size or size.units
@@ -262,72 +221,3 @@ def _fitting(
             break
         chosen, speed = larger, found
     return chosen, speed
-
-
-def trial(
-    config: RnnConfig,
-    ids: np.ndarray,
-    vocab_size: int,
-    *,
-    device: torch.device,
-    limit: float,
-    teacher: Teacher | None = None,
-) -> float:
-    """Measure how many tokens a second a network is trained on, in about `limit` seconds; nothing is kept of it.
-
-    The first step, for which loops may have to be compiled, does not count.
-    """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        network = Network(vocab_size=vocab_size, **network_settings(config)).to(device)
-        network.initialize("uniform", torch.full((vocab_size,), 1 / vocab_size))
-        config = replace(config, learning_rate=config.learning_rate or 1e-3)
-        learner = make_learner(network, ids, config, teacher=teacher)
-        reader = Reader(
-            ids[: 1 << 20], vocab_size=vocab_size, batch_size=config.batch_size or 1, bptt=config.bptt or 1
-        )
-        learner.step(next(reader), number=0, rate=0.0, noise=1.0)
-        speeds: list[float] = []
-        began = time.monotonic()
-        while not speeds or (time.monotonic() - began < limit and len(speeds) < 12):
-            window = next(reader)
-            start = time.perf_counter()
-            learner.step(window, number=len(speeds), rate=0.0, noise=1.0)
-            speeds.append(len(window) / (time.perf_counter() - start))
-        if teacher is not None:
-            teacher.state = None
-    return float(np.median(speeds))
-
-
-def make_learner(network: Network, ids: np.ndarray, config: RnnConfig, **more: Any) -> Learner:
-    """Make what trains a network as a settled config says."""
-    sampled = None
-    if config.head == "sampled":
-        vocab_size = network.output.vocab_size
-        counts = np.bincount(ids, minlength=vocab_size)
-        half = min(config.samples // 2, vocab_size // 4)
-        sampled = SampledSoftmax(
-            counts, frequent=half, drawn=max(1, min(config.samples - half, vocab_size // 4))
-        )
-    assert config.learning_rate is not None
-    return Learner(
-        network,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay or 0.0,
-        grad_clip=config.grad_clip,
-        clip_value=config.clip_value,
-        max_norm=config.max_norm,
-        regularization=partial(regularization, config),
-        sampled=sampled,
-        precision=config.precision,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        **more,
-    )
-
-
-def network_settings(config: RnnConfig) -> dict[str, Any]:
-    """Give the arguments of `Network` that a settled config says, but the vocabulary; a trained model keeps them."""
-    names = ("cell", "num_layers", "hidden_size", "embedding_size", "activation", "tie_weights")
-    head = "adaptive" if config.head == "adaptive" else "full"
-    return {**{name: getattr(config, name) for name in names}, "head": head}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lmkit.json_text import finite
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.checkpoint import Arrays
 from lmkit.rnn.learner import Step
@@ -44,7 +45,7 @@ def take(trainer: Trainer) -> Snapshot:
         "bad_steps": trainer.bad_steps,
         "rescues": trainer.rescues,
         "mark": trainer.mark,
-        "steps": [[finite(step.loss), finite(step.norm)] for step in trainer.steps],
+        "steps": finite([[step.loss, step.norm] for step in trainer.steps]),
     }
     return arrays, facts
 
@@ -76,8 +77,3 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
     steps = ([math.nan if x is None else x for x in step] for step in facts["steps"])
     trainer.steps = [Step(loss, norm) for loss, norm in steps]
-
-
-def finite(value: float) -> float | None:
-    """Give a number, or None for one that JSON does not know."""
-    return value if math.isfinite(value) else None

@@ -18,19 +18,19 @@ from lmkit.errors import Stopped, UsageError
 from lmkit.model import LanguageModel
 from lmkit.nn.devices import choose, prepare
 from lmkit.quantities import seconds
+from lmkit.rnn.assembly import make_learner, network_settings, unigram
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
-from lmkit.rnn.plan import check_layers, make_learner, network_settings, settle
+from lmkit.rnn.plan import check_layers, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.teacher import Teacher
 from lmkit.rnn.trainer import Trainer
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.vocabulary import BOS
 
 # in a training that is gone on with
 _MAY_CHANGE = (
@@ -163,13 +163,6 @@ def check(config: RnnConfig) -> None:
 def checkpoint_interval(config: RnnConfig) -> float:
     """Give the seconds between checkpoints; 0 for none."""
     return 0.0 if config.checkpoint in ("0", "none") else seconds(config.checkpoint)
-
-
-def unigram(ids: np.ndarray, vocab_size: int) -> torch.Tensor:
-    """Give the smoothed unigram distribution (V,) of a text."""
-    counts = np.bincount(ids, minlength=vocab_size) + 0.5
-    counts[BOS] = 0
-    return torch.as_tensor(counts / counts.sum(), dtype=torch.float32)
 
 
 def _trainer(

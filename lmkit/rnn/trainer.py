@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError
+from lmkit.json_text import finite
 from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.gradients import share_inside
 from lmkit.nn.optim import warmup_cosine
@@ -28,9 +29,9 @@ from lmkit.rnn.distributed import World
 from lmkit.rnn.fit import judged
 from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
-from lmkit.rnn.plan import noise_share
+from lmkit.rnn.noise import noise_share
 from lmkit.rnn.schedule import Schedule
-from lmkit.rnn.snapshot import finite, restore, take
+from lmkit.rnn.snapshot import restore, take
 from lmkit.rnn.validation import cross_entropy, part_of
 
 MEASUREMENTS = 20  # of the validation, over the whole training
@@ -261,17 +262,17 @@ class Trainer:
 
     def _entry(self, speed: float) -> dict[str, Any]:
         clip = self.learner.clip
-        finite = [step for step in self.steps if step.finite]
+        good = [step for step in self.steps if step.finite]
         return {
             "step": self.schedule.step,
             "epoch": round(self.reader.position, 3),
             "seconds": round(self.schedule.elapsed, 2),
             "progress": round(self.schedule.progress, 4),
-            "train_loss": float(np.mean([step.loss for step in finite])) if finite else None,
+            "train_loss": float(np.mean([step.loss for step in good])) if good else None,
             "learning_rate": self.learner.optimizers.rate,
-            "gradient_norm": float(np.mean([step.norm for step in finite])) if finite else None,
-            "clipped": float(np.mean([step.norm > clip for step in finite])) if finite else None,
-            "skipped": len(self.steps) - len(finite),
+            "gradient_norm": float(np.mean([step.norm for step in good])) if good else None,
+            "clipped": float(np.mean([step.norm > clip for step in good])) if good else None,
+            "skipped": len(self.steps) - len(good),
             "gradient_inside": round(share_inside(self._gradients()), 4),  # of the last step, in the layers
             "tokens_per_second": round(speed),
         }
@@ -295,11 +296,7 @@ class Trainer:
         """Write all that this training is, if it has a place for it."""
         if self.checkpoints is not None and self.world.rank == 0:
             arrays, facts = take(self)
-            entries = [
-                {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
-                for entry in self.entries
-            ]
-            more = {"entries": entries, "processes": self.world.size}
+            more = {"entries": finite(self.entries), "processes": self.world.size}
             self.checkpoints.write(arrays, {**self.facts, **facts, **more})
 
     def begin_from_weights(self) -> None:

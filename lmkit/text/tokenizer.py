@@ -12,7 +12,7 @@ import numpy as np
 
 from lmkit.config import TextConfig
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.files import read_json, write_json
+from lmkit.json_text import read_json, write_json
 from lmkit.registry import Registry
 from lmkit.scratch import MEMORY, Scratch
 from lmkit.text.corpus import Corpus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +83,21 @@ def test_the_search_keeps_rules_and_prefixes(words: LanguageModel, characters: L
 def test_the_search_ends_in_time(words: LanguageModel) -> None:
     found = lmkit.generate(words, "the", beams=4, lines=0, max_tokens=10**6, max_time="0.2s")
     assert found[0].ids
+
+
+def test_hypotheses_are_looked_at_some_at_a_time(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, int]] = [{"beams": 9, "samples": 4}, {"distinct": True, "samples": 9, "seed": 3}]
+    wanted = [lmkit.generate(model, "a", max_tokens=5, lines=1, **options) for options in asked]
+    most, next_logprobs = [], type(model).next_logprobs
+
+    def counted(self: LanguageModel, state: Any) -> np.ndarray:
+        most.append(len(state))
+        return next_logprobs(self, state)
+
+    monkeypatch.setattr(type(model), "next_logprobs", counted)
+    monkeypatch.setattr("lmkit.model._DISTRIBUTIONS", 2 * len(model.tokenizer.vocab))
+    found = [lmkit.generate(model, "a", max_tokens=5, lines=1, **options) for options in asked]
+    assert [[s.ids for s in each] for each in found] == [[s.ids for s in each] for each in wanted]
+    assert max(most) == 2

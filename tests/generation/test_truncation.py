@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lmkit.errors import UsageError
 from lmkit.generation import truncation
-from lmkit.generation.distributions import draw, entropy, keep, normalize, without
+from lmkit.generation.distributions import entropy, keep, normalize, without
+from lmkit.nn.inversion import inverted
 
 distributions = st.lists(st.floats(-20, -1e-3, allow_subnormal=False), min_size=2, max_size=9).map(
     lambda x: normalize(np.array([x]))
@@ -202,7 +203,7 @@ def test_nothing_is_taken_where_nothing_would_be_left() -> None:
 def test_a_token_of_probability_zero_is_never_drawn() -> None:
     with np.errstate(divide="ignore"):
         logprobs = np.log(np.array([[0.0, 1 / 3, 0.0, 1 / 3, 1 / 3, 0.0]] * 3))
-    assert draw(logprobs, np.array([0.0, 0.5, np.nextafter(1, 0)])).tolist() == [1, 3, 4]
+    assert inverted(np.exp(logprobs), np.array([0.0, 0.5, np.nextafter(1, 0)])).tolist() == [1, 3, 4]
 
 
 def test_hugging_face_cuts_the_same() -> None:

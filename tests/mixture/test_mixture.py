@@ -148,7 +148,7 @@ def test_ids_of_a_part_that_are_none_are_refused(tokens: list[int], tmp_path: Pa
 
 def broken(folder: Path, change: dict[str, object]) -> None:
     """Change what `config.json` says of the model, and let the manifest agree."""
-    from lmkit.files import write_manifest
+    from lmkit.folders import write_manifest
 
     config = json.loads((folder / "config.json").read_text())
     config["model"] |= change

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import lmkit
 from lmkit.cli.output import write_bytes
 from lmkit.counting import open_counts, text_of
-from lmkit.files import write_manifest
+from lmkit.folders import write_manifest
 from lmkit.tensors import read_tensors, write_tensors
 
 words = st.sampled_from(["a", "b", "c", "ü", "<unk>", "dd"])

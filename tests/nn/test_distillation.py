@@ -30,7 +30,9 @@ def test_the_value_is_the_surprisal_and_the_gradient_that_of_both(kind: str, sha
 
     def objective(at: torch.Tensor) -> float:
         log = torch.log_softmax(at, -1)
-        far = -(taught.exp() * log).sum() if kind == "cross_entropy" else N * loss(kind)(log, taught)
+        mean, deviation = taught.mean(), taught.std(correction=0)
+        given = [(each - mean) / deviation for each in (log, taught)]
+        far = -(taught.exp() * log).sum() if kind == "cross_entropy" else N * loss(kind)(*given)
         return float((1 - share) * -log[torch.arange(N), targets].sum() + share * far)
 
     step = 1e-6
@@ -58,3 +60,12 @@ def test_what_cannot_come_is_left_out(kind: str) -> None:
     (gradient,) = torch.autograd.grad(found.sum(), logits)
     assert bool(torch.isfinite(gradient).all())
     assert bool((gradient[:, 1] == 0).all())
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_teacher_that_knows_nothing_moves_by_no_more_than_another(kind: str) -> None:
+    logits, _, targets = made()
+    uniform = torch.full((N, V), -torch.log(torch.tensor(float(V))).item())
+    found = distilled(torch.log_softmax(logits.float(), -1), uniform, targets, kind=kind, share=1.0)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert gradient.abs().max() < 5

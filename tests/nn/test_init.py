@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lmkit.errors import UsageError
+from lmkit.nn.cells import CELLS, make_cell
 from lmkit.nn.init import (
     SCHEMES,
     constant,
@@ -102,6 +103,16 @@ def test_initialize_fills_recurrent_weights_gate_by_gate():
             torch.testing.assert_close(block @ block.T, torch.eye(8), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_initialize_knows_the_gates_of_every_cell(name):
+    cell = make_cell(name, input_size=8, hidden_size=8)
+    initialize(cell, "orthogonal")
+    for parameter in cell.parameters():
+        if parameter.dim() == 2 and parameter.shape[0] % 8 == 0 and parameter.shape[1] == 8:
+            for block in parameter.detach().split(8):
+                torch.testing.assert_close(block @ block.T, torch.eye(8), atol=1e-5, rtol=0)
+
+
 def test_initialize_zeroes_biases_and_opens_the_forget_gates():
     network = Network()
     nn.init.normal_(network.norm.bias)
@@ -133,3 +144,15 @@ def test_a_tied_table_is_an_embedding_and_is_filled_once():
 def test_unknown_scheme_suggests_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'xavier'"):
         initialize(nn.Linear(1, 1), "xaver")
+
+
+def test_initialize_takes_only_a_number_for_a_number_of_gates():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gates = nn.Linear(8, 16)
+            self.weight_hh = nn.Parameter(torch.zeros(8, 8))
+
+    layer = Gated()
+    initialize(layer, "orthogonal")
+    torch.testing.assert_close(layer.weight_hh @ layer.weight_hh.T, torch.eye(8), atol=1e-5, rtol=0)

@@ -1,12 +1,13 @@
-"""Filling gaps: the three rules written out, and the ends of every case."""
+"""One scale for all numbers; filling gaps: the three rules written out, and the ends of every case."""
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmkit.errors import UsageError
-from lmkit.nn.preprocessing import KINDS, resample
+from lmkit.nn.preprocessing import KINDS, resample, standardized
 
 nan = np.nan
 
@@ -83,3 +84,25 @@ def test_a_measurement_can_be_asked_for_anywhere():
 def test_what_cannot_be_filled_is_refused(x, y, kind, what):
     with pytest.raises(UsageError, match=what):
         resample(x, y, [0.5], kind=kind)
+
+
+@given(st.integers(0, 1000), st.floats(-50, 50), st.floats(0.01, 100))
+def test_what_is_known_has_mean_zero_and_deviation_one_whatever_its_scale(seed, shift, scale):
+    rng = np.random.default_rng(seed)
+    x = torch.as_tensor(rng.normal(size=(4, 9)))
+    known = torch.as_tensor(rng.random((4, 9)) < 0.7)
+    known[:, :2] = True
+    z = standardized(x, x, known)
+    assert z[known].mean().item() == pytest.approx(0, abs=1e-9)
+    assert z[known].std(correction=0).item() == pytest.approx(1)
+    moved = shift + scale * x
+    torch.testing.assert_close(standardized(moved, moved, known), z, rtol=1e-6, atol=1e-6)
+
+
+def test_what_has_no_deviation_is_only_centred():
+    x, none = torch.tensor([[2.0, 2.0, 7.0]]), torch.zeros(1, 3, dtype=torch.bool)
+    assert standardized(x, x, torch.tensor([[True, True, False]])).tolist() == [[0, 0, 5]]
+    assert standardized(x, x, torch.tensor([[False, False, True]])).tolist() == [[-5, -5, 0]]
+    assert standardized(x, x, none).tolist() == x.tolist()
+    flat = torch.full((3, 26), -float(np.log(26)))  # whose mean in float32 is not quite the same number
+    assert standardized(flat, flat, flat < 0).abs().max() < 1e-5

@@ -11,10 +11,12 @@ import torch
 
 from lmkit.config import RnnConfig
 from lmkit.nn import precision
+from lmkit.rnn.assembly import make_learner, network_settings
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.network import Network
-from lmkit.rnn.plan import make_learner, network_settings, regularization, settle
+from lmkit.rnn.noise import regularization
+from lmkit.rnn.plan import settle
 
 WORDS = 300
 IDS = np.random.default_rng(0).integers(3, WORDS, 20_000).astype(np.int32)

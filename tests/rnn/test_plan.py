@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,7 @@ from lmkit.rnn.plan import (
     FEW_WORDS,
     MANY_WORDS,
     MANY_WORDS_ON_A_GPU,
-    dial,
-    noise_share,
     rate,
-    regularization,
     settle,
     suited,
     suited_sizes,
@@ -154,23 +150,6 @@ def test_a_size_that_does_not_fit_into_memory_is_not_chosen(monkeypatch: pytest.
     assert settled(budget="1h")[0].hidden_size == 256
 
 
-def test_the_first_step_of_a_trial_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[int] = []
-    step = plan.Learner.step
-
-    def slow_at_first(self: Any, window: Any, **how: Any) -> Any:
-        taken.append(0)
-        if len(taken) == 1:  # as where loops are compiled
-            time.sleep(1)
-        return step(self, window, **how)
-
-    monkeypatch.setattr(plan.Learner, "step", slow_at_first)
-    config, _ = settled(epochs=1, size="tiny")
-    tokens = (config.batch_size or 0) * (config.bptt or 0)
-    assert plan.trial(config, IDS, WORDS, device=CPU, limit=0.001) > 2 * tokens
-    assert len(taken) == 2
-
-
 def test_a_gpu_reads_wide_and_tries_every_size_since_width_costs_it_little(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -206,41 +185,3 @@ def test_passes_need_no_measuring() -> None:
 def test_few_words_have_a_full_head_and_many_a_sampled_one() -> None:
     assert settled(vocab_size=100, epochs=1)[0].head == "full"
     assert settled(epochs=1)[0].head == "sampled"
-
-
-def test_the_dial_rises_with_the_passes() -> None:
-    passes = [0.1, 1, 3, 10, 30, 1000]
-    dials = [dial(number) for number in passes]
-    assert dials == sorted(dials)
-    assert dials[0] == 0
-    assert dials[-2] == dials[-1]
-
-
-def test_noise_grows_with_the_training_and_is_there_after_eight_passes() -> None:
-    assert [noise_share(progress, 2 * progress) for progress in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
-    assert [noise_share(0.01 * passes, passes) for passes in (0, 4, 8, 50)] == [0.0, 0.5, 1.0, 1.0]
-
-
-def test_single_rates_go_before_the_dial() -> None:
-    none = regularization(RnnConfig(regularize=0.0))
-    assert not any(vars(none).values())
-    some = regularization(RnnConfig(regularize=0.0, dropout=0.2, weight_drop=0.5, temporal_penalty=1.0))
-    assert (some.input, some.hidden, some.output) == (0.2, 0.2, 0.2)
-    assert (some.weight, some.temporal, some.embedding) == (0.5, 1.0, 0.0)
-
-
-def test_the_noise_of_the_dial_grows_and_single_rates_stay() -> None:
-    config = RnnConfig(regularize=1.0, weight_drop=0.5)
-    begin, middle, end = (regularization(config, share) for share in (0.0, 0.5, 1.0))
-    assert (begin.input, begin.weight) == (0.0, 0.5)
-    assert middle.input == pytest.approx(end.input / 2)
-    assert (middle.weight, end) == (0.5, regularization(config))
-
-
-def test_a_trial_leaves_no_trace_in_what_is_drawn() -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(3)
-    torch.manual_seed(3)
-    config, _ = settled(epochs=1, size="tiny")
-    assert plan.trial(config, IDS, WORDS, device=CPU, limit=0.01) > 0
-    assert torch.equal(torch.rand(3), expected)

@@ -19,7 +19,7 @@ from lmkit.errors import DivergedError, Stopped, UsageError
 from lmkit.nn.cells import CELLS
 from lmkit.nn.clip import clip_grad_norm
 from lmkit.nn.recurrence import Recurrence
-from lmkit.rnn.plan import regularization
+from lmkit.rnn.noise import regularization
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.train import check, train
 from lmkit.rnn.trainer import Trainer
