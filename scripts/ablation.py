@@ -16,6 +16,7 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -27,6 +28,13 @@ import lmkit
 from lmkit.nn.optim import warmup_cosine
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "wikitext-2"
+
+
+def falling(share: float) -> Callable[[float], float]:
+    """A rate that stays until a last share of the training, in which it falls to 0 in a straight line."""
+    return lambda progress: min(progress / 0.03, 1.0, (1 - progress) / share)
+
+
 PIECES: dict[str, dict[str, Any]] = {
     "as it is by default": {},
     "head: full softmax": {"head": "full"},
@@ -54,9 +62,13 @@ PIECES: dict[str, dict[str, Any]] = {
     "optimiser: NT-ASGD": {"optimizer": "sgd", "averaging": "asgd", "patience": 3},
     "optimiser: a rate of 2e-3": {"learning_rate": 2e-3},
     "optimiser: a rate of 8e-3": {"learning_rate": 8e-3},
+    "optimiser: a rate of 3.2e-2": {"learning_rate": 3.2e-2},
     "optimiser: no clipping": {"grad_clip": 0.0},
     "schedule: a constant rate": {"schedule": lambda progress: 1.0},
-    "schedule: a straight line": {"schedule": lambda progress: min(progress / 0.03, (1 - progress) / 0.97)},
+    "schedule: a straight line": {"schedule": falling(0.97)},
+    "schedule: falls in the last half": {"schedule": falling(0.5)},
+    "schedule: falls in the last quarter": {"schedule": falling(0.25)},
+    "schedule: falls in the last half, EMA": {"schedule": falling(0.5), "averaging": "ema"},
     "schedule: a constant rate, EMA": {"schedule": lambda progress: 1.0, "averaging": "ema"},
     "averaging: EMA": {"averaging": "ema"},
     "windows: of varied length": {"vary_bptt": True},

@@ -11,17 +11,21 @@ from lmkit.config import RnnConfig
 from lmkit.nn.regularization import Regularization
 
 _MOST_NOISE = 1.2  # of the dial, unless more is asked for
+_WIDE = 384  # units, from which on a layer has so much noise
 _NOISY_PASSES = 8  # over the text, after which noise grows no more
 _AT_ONE = Regularization(input=0.35, hidden=0.25, output=0.35)  # --regularize 1
 
 
-def dial(passes: float) -> float:
+def dial(passes: float, units: int) -> float:
     """Give how much noise suits so many passes over a text: what is read twice is not yet learnt by heart.
 
-    >>> [round(dial(passes), 2) for passes in (1, 2.5, 5, 8, 100)]
-    [0.0, 0.0, 0.6, 1.01, 1.2]
+    A narrow layer has less to spare, and less that could learn by heart.
+
+    >>> [round(dial(passes, 400), 2) for passes in (1, 2.5, 5, 8, 100)], round(dial(100, 192), 2)
+    ([0.0, 0.0, 0.6, 1.01, 1.2], 0.6)
     """
-    return float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, _MOST_NOISE))
+    width = min(1.0, units / _WIDE)
+    return width * float(np.clip(2 * math.log10(max(passes, 1e-3) / 2.5), 0.0, _MOST_NOISE))
 
 
 def noise_share(progress: float, passes: float) -> float:

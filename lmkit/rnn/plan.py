@@ -105,7 +105,7 @@ def settle(
     ):  # that of sgd as in AWD-LSTM, whose rates are a thousand times those of AdamW
         config = replace(config, weight_decay=1.2e-6 if config.optimizer == "sgd" else 0.05)
     if config.regularize is None:
-        config = replace(config, regularize=round(dial(passes), 2))
+        config = replace(config, regularize=round(dial(passes, config.hidden_size or 1), 2))
     if config.learning_rate is None:
         peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1)
         config = replace(config, learning_rate=float(f"{peak:.2g}"))

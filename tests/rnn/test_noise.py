@@ -10,10 +10,15 @@ from lmkit.rnn.noise import dial, noise_share, regularization
 
 def test_the_dial_rises_with_the_passes() -> None:
     passes = [0.1, 1, 3, 10, 30, 1000]
-    dials = [dial(number) for number in passes]
+    dials = [dial(number, 384) for number in passes]
     assert dials == sorted(dials)
     assert dials[0] == 0
     assert dials[-2] == dials[-1]
+
+
+def test_narrow_layers_have_less_noise() -> None:
+    assert dial(8, 96) == pytest.approx(dial(8, 384) / 4)
+    assert dial(8, 384) == dial(8, 2048)
 
 
 def test_noise_grows_with_the_training_and_is_there_after_eight_passes() -> None:
