@@ -10,7 +10,11 @@ from __future__ import annotations
 import re
 
 _CLOSING = frozenset([*".,;:!?)]}%…”»。，、！？；：）」』】》〉・", "..", "..."])
-_OPENING = frozenset("([{$£€¥#“‘«¿¡「『（【《〈")
+_OPENING = frozenset("([{$£€¥#“‘„‚«¿¡「『（【《〈")
+_LOW = {
+    "„": "“",
+    "‚": "‘",
+}  # marks that only open, and what then closes: in German the mark that opens in English
 _CLITIC = re.compile(r"(?:['’](?:s|t|re|ve|ll|m|d)|n['’]t)", re.IGNORECASE)
 _JOINED = re.compile(r"@([-–,.:/'])@")  # WikiText's marks of what had no spaces around it
 _TREEBANK = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
@@ -18,7 +22,7 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uff00-\uffef\U00020000-\U0003ffff]"
 )
 _SENTENCE_END = frozenset(".!?")
-_TRANSPARENT = frozenset("\"'”’)]} \n\t“‘([")  # what may stand between two sentences
+_TRANSPARENT = frozenset("\"'”’)]} \n\t“‘„‚«»¿¡([")  # what may stand between two sentences
 
 
 class Detokenizer:
@@ -40,8 +44,13 @@ class Detokenizer:
         line = text[text.rfind("\n") + 1 :]
         words = line.split(" ")
         self.quoted = {mark for mark in ('"',) if line.count(mark) % 2}
+        self.quoted |= {
+            high for low, high in _LOW.items() if low in line and high not in line[line.rfind(low) :]
+        }
         self.previous = words[-1]
-        opened = line[-1:] in _OPENING or (line[-1:] == '"' and '"' in self.quoted)
+        last = line[-1:]
+        closed = any(last == high and low in line for low, high in _LOW.items())
+        opened = (last in _OPENING and not closed) or (last == '"' and '"' in self.quoted)
         self.joined = not line or line[-1:].isspace() or opened
 
     def push(self, word: str) -> str:
@@ -55,11 +64,15 @@ class Detokenizer:
         elif word in ("``", "''"):
             before, after = word == "``", word == "''"
             word = '"'
-        elif word in ('"', "'"):
+        elif word in ('"', "'") or word in self.quoted:
             before, after = self._quote(word)
+        elif word in _LOW:
+            self.quoted.add(_LOW[word])
+            after = False
         else:
             word = _TREEBANK.get(word, word)
             before, after = not self._leans_on(word), word not in _OPENING
+            self.quoted -= {"“"} if word == "”" else set()  # „ yes ”
         space = " " if before and not self.joined else ""
         self.previous, self.joined = word, not after
         return space + word
@@ -74,6 +87,8 @@ class Detokenizer:
 
     def _quote(self, mark: str) -> tuple[bool, bool]:
         """Tell whether spaces stand before and after a mark that both opens and closes."""
+        if mark == '"' and mark not in self.quoted and "“" in self.quoted:  # „ yes "
+            mark = "“"
         if mark in self.quoted:
             self.quoted.discard(mark)
             return False, True

@@ -13,6 +13,8 @@ import numpy as np
 from lmkit.errors import UsageError
 from lmkit.generation.distributions import keep, normalize
 
+_LARGEST = 1e300  # nats
+
 
 def repetition_penalty(logprobs: np.ndarray, past: np.ndarray, penalty: float) -> np.ndarray:
     """Make p proportional to p^penalty for every token that was there; 1 changes nothing, below 1 favours it.
@@ -31,8 +33,8 @@ def repetition_penalty(logprobs: np.ndarray, past: np.ndarray, penalty: float) -
             f"repetition_penalty {penalty} is out of range; give a number of at least 0 (1 is off)"
         )
     there = (_counts(past, logprobs.shape[1]) > 0) & np.isfinite(logprobs)
-    powers = np.where(there, np.where(there, logprobs, 0.0).astype(np.float64) * penalty, logprobs)
-    return normalize(powers)
+    powers = _times(np.where(there, logprobs, 0.0).astype(np.float64), penalty)
+    return normalize(np.where(there, powers, logprobs))
 
 
 def frequency_penalty(logprobs: np.ndarray, past: np.ndarray, nats: float) -> np.ndarray:
@@ -45,7 +47,7 @@ def frequency_penalty(logprobs: np.ndarray, past: np.ndarray, nats: float) -> np
     [[0.333, 0.667]]
     """
     _check_finite("frequency_penalty", nats)
-    return normalize(logprobs - nats * _counts(past, logprobs.shape[1]))
+    return normalize(logprobs - _times(_counts(past, logprobs.shape[1]), nats))
 
 
 def presence_penalty(logprobs: np.ndarray, past: np.ndarray, nats: float) -> np.ndarray:
@@ -58,7 +60,7 @@ def presence_penalty(logprobs: np.ndarray, past: np.ndarray, nats: float) -> np.
     [[0.333, 0.667]]
     """
     _check_finite("presence_penalty", nats)
-    return normalize(logprobs - nats * (_counts(past, logprobs.shape[1]) > 0))
+    return normalize(logprobs - _times(_counts(past, logprobs.shape[1]) > 0, nats))
 
 
 def no_repeat_ngram(logprobs: np.ndarray, past: np.ndarray, n: int) -> np.ndarray:
@@ -83,6 +85,12 @@ def no_repeat_ngram(logprobs: np.ndarray, past: np.ndarray, n: int) -> np.ndarra
     kept = np.ones(logprobs.shape, bool)
     kept[rows, windows[rows, places, -1]] = False
     return keep(logprobs, kept)
+
+
+def _times(numbers: np.ndarray, factor: float) -> np.ndarray:
+    """Multiply, no further than numbers go from which others can still be subtracted."""
+    with np.errstate(over="ignore"):
+        return np.clip(numbers * np.float64(factor), -_LARGEST, _LARGEST)
 
 
 def _check_finite(name: str, nats: float) -> None:

@@ -111,6 +111,8 @@ def chain(config: GenerationConfig, tokenizer: Tokenizer) -> Chain:
     3
     """
     c = config
+    if both := sorted({*c.ban} & {*c.force}):
+        raise UsageError(f"{both[0]!r} is banned and forced at once; leave one of them out")
     banned = [ids for word in c.ban for ids in _spellings(tokenizer, word) if len(ids)]
     if not c.allow_unk:
         banned.append(np.array([UNK], np.int32))

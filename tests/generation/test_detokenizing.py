@@ -41,6 +41,9 @@ def read_well(line: str, after: str = "") -> str:
         ("老 狐狸 ， 走 了 。", "老狐狸，走了。"),
         ("he ate 老 狐狸 here", "he ate 老狐狸 here"),
         ("« oui » , “ yes ”", "«oui», “yes”"),
+        ("„ Guten Abend , “ sagte er , „ ja ‚ so ‘ . “", "„Guten Abend,“ sagte er, „ja ‚so‘.“"),
+        ('er rief : „ nein " und " doch "', 'er rief: „nein" und "doch"'),
+        ("„ tak ” i “ yes ”", "„tak” i “yes”"),
         ('" open \n " open', '"open\n"open'),
         ("fox, and owl.", "fox, and owl."),
     ],
@@ -57,6 +60,9 @@ def test_a_prefix_is_gone_on_from() -> None:
     assert read_well("fox", after="the ") == "fox"
     assert read_well("fox", after="the old\n") == "fox"
     assert read_well("fox )", after="the old (") == "fox)"
+    assert read_well("gut “ , sagte er", after="„das ist") == " gut“, sagte er"
+    assert read_well("gut", after="er sagte: „") == "gut"
+    assert read_well("sagte er", after="„das ist gut,“") == " sagte er"
 
 
 @given(st.lists(st.sampled_from(["a", '"', "'", ".", "(", ")", "@-@", "'s", "=", "``", "''", "\n", "老"])))

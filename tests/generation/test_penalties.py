@@ -120,6 +120,17 @@ def test_numbers_that_change_nothing_and_those_that_cannot_be() -> None:
     assert np.exp(penalties.no_repeat_ngram(certain, array([1]), 1)).tolist() == [[0, 1, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("past", [[0, 0, 0], [0, 0, 1, 1, 2, 3, 4], []])
+def test_penalties_beyond_all_measure_leave_a_distribution(past: list[int]) -> None:
+    logprobs = normalize(np.log([[0.4, 0.3, 0.1, 0.1, 0.1]]))
+    for largest in (1e308, -1e308):
+        for rule in (penalties.frequency_penalty, penalties.presence_penalty):
+            assert np.exp(rule(logprobs, array(past), largest)).sum() == pytest.approx(1)
+    assert np.exp(penalties.repetition_penalty(logprobs, array(past), 1e308)).sum() == pytest.approx(1)
+    favoured = penalties.frequency_penalty(logprobs, array([0, 0, 0]), -1e308)
+    assert np.exp(favoured[0]).tolist() == [1, 0, 0, 0, 0]
+
+
 def test_rows_do_not_meet() -> None:
     logprobs = np.log(np.full((2, V), 1 / V))
     past = np.array([[-1, 3], [4, 4]], np.int32)

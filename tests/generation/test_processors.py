@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmkit.config import GenerationConfig
+from lmkit.errors import UsageError
 from lmkit.generation import constraints, penalties, truncation
 from lmkit.generation.distributions import normalize
 from lmkit.generation.processors import Past, chain
@@ -137,3 +138,8 @@ def test_the_line_does_not_end_before_a_forced_word() -> None:
         late.push(np.array([3]))
     assert np.exp(rules(even, late))[0].tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
     assert math.isfinite(rules(even, late)[0, 5])
+
+
+def test_a_word_is_not_banned_and_forced_at_once() -> None:
+    with pytest.raises(UsageError, match="'fox' is banned and forced"):
+        chain(GenerationConfig(ban=("fox", "owl"), force=("fox",)), WORDS)
