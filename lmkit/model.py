@@ -97,18 +97,19 @@ class LanguageModel(ABC):
             logprobs: Whether log p is wanted, which is that of T = 1; if not, it may be NaN.
         """
         tokens, found = np.empty(len(points), np.int64), np.empty(len(points), np.float32)
-        for rows in self.few(len(points)):
-            whole = rows == slice(0, len(points))
-            distributions = self.next_logprobs(state if whole else state.select(np.arange(len(points))[rows]))
+        for rows, part in self.few(state):
+            distributions = self.next_logprobs(part)
             shaped = distributions if temperature == 1 else tempered(distributions, temperature)
             tokens[rows] = inverted(np.exp(shaped), points[rows])
             found[rows] = distributions[np.arange(len(distributions)), tokens[rows]]
         return tokens, found
 
-    def few(self, count: int) -> Iterator[slice]:
-        """Cut so many positions into parts whose distributions fit into little memory."""
-        at_once = max(1, _DISTRIBUTIONS // len(self.tokenizer.vocab))
-        return (slice(begin, min(begin + at_once, count)) for begin in range(0, count, at_once))
+    def few(self, state: Any) -> Iterator[tuple[slice, Any]]:
+        """Cut a state into parts whose distributions fit into little memory; give which positions each has, and it."""
+        count, at_once = len(state), max(1, _DISTRIBUTIONS // len(self.tokenizer.vocab))
+        for begin in range(0, count, at_once):
+            rows = slice(begin, min(begin + at_once, count))
+            yield rows, state if count <= at_once else state.select(range(rows.start, rows.stop))
 
     def score_ids(self, ids: np.ndarray, state: Any | None = None) -> tuple[np.ndarray, State]:
         """Give log p of each token (T,) of a text, and the state after it, to go on from.

@@ -80,8 +80,8 @@ class Step:
             The key, the number of the hypothesis that it goes on from, and the text of each.
         """
         found: list[tuple[float, int, int, float, float]] = []  # key, number, token, log p, score
-        for rows in self.model.few(len(texts)):
-            plain, shaped = self._distributions(rows)
+        for rows, state in self.model.few(self.state):
+            plain, shaped = self._distributions(rows, state)
             totals = shaped + np.array([text.score for text in texts[rows]])[:, None]  # (b, V)
             keys = keys_of(totals, rows)
             row, token = np.divmod(highest(keys.ravel(), count), keys.shape[1])
@@ -93,12 +93,10 @@ class Step:
             for key, number, token, logprob, score in found
         ]
 
-    def _distributions(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Give log p of every token (b, V) under the model, and in float64 after all rules."""
-        numbers = np.arange(len(self.typed))[rows]
-        whole = len(numbers) == len(self.typed)
-        plain = self.model.next_logprobs(self.state if whole else self.state.select(numbers))
-        past, typed = self.past if whole else self.past.select(numbers), self.typed[rows]
+    def _distributions(self, rows: slice, state: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Give log p of every token (b, V) under the model, and in float64 after all rules, for some hypotheses."""
+        plain = self.model.next_logprobs(state)
+        past, typed = self.past.select(range(rows.start, rows.stop)), self.typed[rows]
         if not any(typed):
             return plain, self.rules(plain, past).astype(np.float64)
         every = np.ones(plain.shape[1], bool)
@@ -146,9 +144,8 @@ def beam_search(
     until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
-        grown = step.grown(
-            alive, 2 * config.beams, lambda totals, _: totals
-        )  # of each text one line end at most
+        # of each text one line end at most
+        grown = step.grown(alive, 2 * config.beams, lambda totals, _: totals)
         going: list[tuple[int, Hypothesis]] = []
         late = time.monotonic() > until
         for _, number, h in grown:

@@ -11,10 +11,8 @@ import re
 
 _CLOSING = frozenset([*".,;:!?)]}%…”»。，、！？；：）」』】》〉・", "..", "..."])
 _OPENING = frozenset("([{$£€¥#“‘„‚«¿¡「『（【《〈")
-_LOW = {
-    "„": "“",
-    "‚": "‘",
-}  # marks that only open, and what then closes: in German the mark that opens in English
+# marks that only open, and what then closes: in German the mark that opens in English
+_LOW = {"„": "“", "‚": "‘"}
 _CLITIC = re.compile(r"(?:['’](?:s|t|re|ve|ll|m|d)|n['’]t)", re.IGNORECASE)
 _JOINED = re.compile(r"@([-–,.:/'])@")  # WikiText's marks of what had no spaces around it
 _TREEBANK = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
@@ -72,7 +70,8 @@ class Detokenizer:
         else:
             word = _TREEBANK.get(word, word)
             before, after = not self._leans_on(word), word not in _OPENING
-            self.quoted -= {"“"} if word == "”" else set()  # „ yes ”
+            if word == "”":  # „ yes ”
+                self.quoted.discard("“")
         space = " " if before and not self.joined else ""
         self.previous, self.joined = word, not after
         return space + word

@@ -279,9 +279,8 @@ def _redrawn(
             return tokens, logprobs
         points = np.array([rngs[row].random() for row in again])
         tokens[again], logprobs[again] = draw_from(state.select(again), points)
-    for row in [
-        row for row, token in enumerate(tokens.tolist()) if token in banned
-    ]:  # hardly anything else can come
+    left = [row for row, token in enumerate(tokens.tolist()) if token in banned]
+    for row in left:  # hardly anything else can come
         tokens[[row]], logprobs[[row]] = _drawn(
             model, state.select([row]), [rngs[row]], rules, past.select([row])
         )

@@ -11,7 +11,7 @@ BLOCK = 128  # words whose probabilities are summed before they are looked at on
 _LINE = 64  # bytes that memory sends at once
 _AHEAD = 16  # words whose codes are asked for before their turn
 _LEAST = np.float32(-87)  # whose exp is the least that a float32 holds whole
-_ABOVE = np.float32(1.0002)  # makes up for what `_exp` may be short of
+_ABOVE = np.float32(1.0002)  # makes up for what `exp` may be short of
 
 
 @compiled
@@ -77,10 +77,10 @@ def place(weights, begin, end, goal):
     And the sum before it. See `inversion`.
     """
     found, before, total = begin, 0.0, 0.0
-    for place in range(begin, end):
-        if weights[place] > 0:
-            found, before = place, total
-            total += weights[place]
+    for k in range(begin, end):
+        if weights[k] > 0:
+            found, before = k, total
+            total += weights[k]
             if total > goal:
                 break
     return found, before

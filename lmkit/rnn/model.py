@@ -117,8 +117,8 @@ class RnnModel(FeatureModel):
         if self.device.type != "cpu":
             return super().draw(state, points, temperature=temperature)
         tokens, found = np.empty(len(points), np.int64), np.full(len(points), np.nan, np.float32)
-        for rows in self.few(len(points)):
-            features = state.features[rows]
+        for rows, part in self.few(state):
+            features = part.features
             with apart():
                 tokens[rows] = self.network.output.draw(features, points[rows], temperature=temperature)
             if logprobs:
