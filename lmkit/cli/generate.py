@@ -84,38 +84,54 @@ def _print(
 ) -> None:
     """Print the texts of some prefixes."""
     from lmkit.cli.printing import JsonPrinter, TextPrinter, print_all
-    from lmkit.generation import Sample, Token, generate, stream
+    from lmkit.generation import Sample, stream
     from lmkit.generation.streaming import line_ends, searched
     from lmkit.seeds import fresh_seed
 
     config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
     assert config.seed is not None
+    apart = line_ends(model, config) != 1 or any("\n" in text for text in prefixes)
     if searched(config):
         if show_probs:
             raise UsageError(
                 "--show-probs colours text as it comes, not what beams, best_of and distinct find"
             )
-        found = generate(model, prefixes, **asdict(config))
-        if as_json:
-            JsonPrinter(found, model.tokenizer, seed=config.seed).close()
-            return
-        tokens = iter([Token(i, 0, 0.0, s.text[len(s.prefix) :], s.reason) for i, s in enumerate(found)])
-        prefixes, count = [sample.prefix for sample in found], 1
-    else:
-        tokens, count = (
-            stream(model, prefixes, logprobs=as_json or show_probs, **asdict(config)),
-            config.samples,
-        )
+        _print_found(model, prefixes, config, apart=apart, as_json=as_json)
+        return
     printer: JsonPrinter | TextPrinter
     if as_json:
+        unbegun = "max_time" if config.max_time and config.max_tokens else "max_tokens"
         samples = [
-            Sample(prefix=text, text=text, number=i) for text in prefixes for i in range(config.samples)
+            Sample(prefix=text, text=text, number=i, reason=unbegun)
+            for text in prefixes
+            for i in range(config.samples)
         ]
         printer = JsonPrinter(samples, model.tokenizer, seed=config.seed)
     else:
-        apart = line_ends(model, config) != 1 or any("\n" in text for text in prefixes)
-        printer = TextPrinter(prefixes, count, apart=apart, show_probs=show_probs)
-    print_all(tokens, printer)
+        printer = TextPrinter(prefixes, config.samples, apart=apart, show_probs=show_probs)
+    print_all(stream(model, prefixes, logprobs=as_json or show_probs, **asdict(config)), printer)
+
+
+def _print_found(
+    model: LanguageModel, prefixes: list[str], config: GenerationConfig, *, apart: bool, as_json: bool
+) -> None:
+    """Print the texts that a search finds; one that is interrupted gives the best that it has come to."""
+    from lmkit.cli.printing import JsonPrinter, TextPrinter, print_all
+    from lmkit.generation import Sample, Token, generate
+    from lmkit.generation.deadline import Deadline
+    from lmkit.interrupts import finished_first
+
+    deadline, found = Deadline(config.max_time), list[Sample]()
+    try:
+        with finished_first(deadline.interrupt):
+            found = generate(model, prefixes, deadline=deadline, **asdict(config))
+    finally:  # an interrupt comes through here
+        if as_json:
+            assert config.seed is not None
+            JsonPrinter(found, model.tokenizer, seed=config.seed).close()
+        else:
+            texts = [Token(i, 0, 0.0, s.text[len(s.prefix) :], s.reason) for i, s in enumerate(found)]
+            print_all(texts, TextPrinter([s.prefix for s in found], 1, apart=apart, show_probs=False))
 
 
 def _fill(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,12 +10,12 @@ import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
+from lmkit.generation.deadline import Deadline
 from lmkit.generation.distributions import keep
 from lmkit.generation.prefixes import Prefix, Spelling
 from lmkit.generation.processors import Chain, Past
 from lmkit.generation.streaming import line_ends
 from lmkit.model import LanguageModel
-from lmkit.quantities import seconds
 from lmkit.text.vocabulary import EOS
 
 
@@ -116,7 +115,12 @@ class Step:
 
 
 def beam_search(
-    model: LanguageModel, prefix: Prefix, state: Any, rules: Chain, config: GenerationConfig
+    model: LanguageModel,
+    prefix: Prefix,
+    state: Any,
+    rules: Chain,
+    config: GenerationConfig,
+    deadline: Deadline,
 ) -> list[Hypothesis]:
     """Give the likeliest `samples` texts that `beams` at a time have come to, the best first.
 
@@ -129,6 +133,7 @@ def beam_search(
         state: (1,) after the certain tokens of the prefix.
         rules: All but a draw; a temperature of 0 leaves no second hypothesis.
         config: `beams`, `samples`, `max_tokens`, `lines` and `length_penalty`.
+        deadline: When the best texts so far are given, whether or not they are over.
 
     Raises:
         UsageError: more texts are wanted than there are beams, or the temperature is 0.
@@ -141,13 +146,12 @@ def beam_search(
         raise UsageError("a temperature of 0 leaves one text to search among; drop it, or drop beams")
     power, lines = config.length_penalty, line_ends(model, config)
     alive, over = [Hypothesis(None, -1, 0.0, 0.0)], list[Hypothesis]()
-    until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
         # of each text one line end at most
         grown = step.grown(alive, 2 * config.beams, lambda totals, _: totals)
         going: list[tuple[int, Hypothesis]] = []
-        late = time.monotonic() > until
+        late = deadline.passed
         for _, number, h in grown:
             if late or length == config.max_tokens or (lines and h.ended == lines):
                 over.append(h)

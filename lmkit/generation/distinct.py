@@ -8,7 +8,6 @@ next tokens under the condition that the highest is that of their beginning, and
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -16,16 +15,21 @@ import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.generation.beam import Hypothesis, Step
+from lmkit.generation.deadline import Deadline
 from lmkit.generation.prefixes import Prefix
 from lmkit.generation.processors import Chain
 from lmkit.generation.streaming import line_ends
 from lmkit.model import LanguageModel
-from lmkit.quantities import seconds
 from lmkit.seeds import check_seed, fresh_seed, generator
 
 
 def distinct_texts(
-    model: LanguageModel, prefix: Prefix, state: Any, rules: Chain, config: GenerationConfig
+    model: LanguageModel,
+    prefix: Prefix,
+    state: Any,
+    rules: Chain,
+    config: GenerationConfig,
+    deadline: Deadline,
 ) -> list[Hypothesis]:
     """Draw `samples` different texts, in the order in which they would be drawn one by one.
 
@@ -36,10 +40,10 @@ def distinct_texts(
         prefix: What they go on from.
         state: (1,) after the certain tokens of the prefix.
         rules: What the distributions go through; texts are drawn from what comes out.
-        config: `samples`, `max_tokens`, `lines`, `max_time` and `seed`.
+        config: `samples`, `max_tokens`, `lines` and `seed`.
+        deadline: When texts are given as far as they have come.
     """
     rng = generator(check_seed(fresh_seed() if config.seed is None else config.seed), 0)
-    until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
     lines = line_ends(model, config)
     alive, keys = [Hypothesis(None, -1, 0.0, 0.0)], np.zeros(1)
     over: list[tuple[float, int, Hypothesis]] = []  # key, the beginning that it was, -1 for none, and text
@@ -47,7 +51,7 @@ def distinct_texts(
     for length in range(1, config.max_tokens + 1):
         longer = step.grown(alive, config.samples, partial(_keys, highest_keys=keys, rng=rng))
         grown = sorted(over + longer, key=lambda entry: -entry[0])[: config.samples]
-        late = length == config.max_tokens or time.monotonic() > until
+        late = length == config.max_tokens or deadline.passed is not None
         ended = [row < 0 or late or bool(lines and text.ended == lines) for _, row, text in grown]
         over = [(key, -1, text) for (key, _, text), end in zip(grown, ended, strict=True) if end]
         going = [entry for entry, end in zip(grown, ended, strict=True) if not end]

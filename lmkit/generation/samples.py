@@ -11,12 +11,15 @@ import numpy as np
 from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
 from lmkit.generation.beam import beam_search
+from lmkit.generation.deadline import Deadline
 from lmkit.generation.distinct import distinct_texts
 from lmkit.generation.prefixes import Prefix, read_prefix
 from lmkit.generation.processors import chain
 from lmkit.generation.streaming import Text, Token, as_list, read, run
 from lmkit.model import LanguageModel
 from lmkit.options import make
+
+_LATE = ("max_time", "interrupted")  # reasons of texts that were not over
 
 
 @dataclass
@@ -28,7 +31,7 @@ class Sample:
         number: which of the samples of this prefix, from 0 on.
         ids: the tokens after it, a final `</s>` included.
         logprobs: log p of each under the model, in nats, before temperature and the rest.
-        reason: why it stopped: `line end`, `max_tokens`, `stop` or `max_time`.
+        reason: why it stopped: `line end`, `max_tokens`, `stop`, `max_time` or `interrupted`.
         text: prefix and continuation, without the stop string or the line end that ended it.
     """
 
@@ -54,7 +57,13 @@ class Sample:
         return float(np.sum(self.logprobs, dtype=np.float64)) / max(len(self.ids), 1) ** length_penalty
 
 
-def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: Any) -> list[Sample]:
+def generate(
+    model: LanguageModel,
+    prefix: str | Sequence[str] = "",
+    *,
+    deadline: Deadline | None = None,
+    **options: Any,
+) -> list[Sample]:
     """Continue one prefix or several, several times over.
 
     Rules are applied in the order of `lmkit.generation.processors`, then a token is drawn. Sample i of a prefix is the
@@ -63,6 +72,8 @@ def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: 
     Args:
         model: Any language model.
         prefix: The text to go on from, or several; unknown words in it are `<unk>` to the model and stay as written.
+        deadline: What ends all texts, if another than `max_time`: its `interrupt` may be called from a signal handler
+            or another thread, and what there is by then is given.
         options: The fields of `lmkit.config.GenerationConfig`, which are the flags of `lmkit generate`: samples (of
             each prefix), max_tokens, lines, stop, temperature, top_k, top_p, min_p, beams, seed, ...
 
@@ -82,43 +93,61 @@ def generate(model: LanguageModel, prefix: str | Sequence[str] = "", **options: 
     abbaabb
     """
     config = make(GenerationConfig, options)
+    deadline = deadline or Deadline(config.max_time)
     prefixes = [read_prefix(model.tokenizer, text) for text in as_list(prefix)]
     if (config.beams > 1) + (config.best_of > 1) + config.distinct > 1:
         raise UsageError("beams, best_of and distinct are three ways to choose texts; give one of them")
     if config.beams > 1 or config.distinct:
-        return _searched(model, prefixes, config)
+        return _searched(model, prefixes, config, deadline)
     if config.best_of == 1:
-        return _drawn(model, prefixes, config)
+        return _drawn(model, prefixes, config, deadline)
     if config.best_of < config.samples:
         raise UsageError(
             f"best_of {config.best_of} is less than samples {config.samples}; draw at least as many"
         )
-    drawn = _drawn(model, prefixes, replace(config, samples=config.best_of))
+    drawn = _drawn(model, prefixes, replace(config, samples=config.best_of), deadline)
+
+    def rank(
+        sample: Sample,
+    ) -> tuple[bool, bool, float]:  # what is whole, then what has begun, then the likeliest
+        return sample.reason in _LATE, not sample.ids, -sample.score(config.length_penalty)
+
     best = []
     for begin in range(0, len(drawn), config.best_of):
         of_prefix = drawn[begin : begin + config.best_of]
-        ranked = sorted(of_prefix, key=lambda s: -s.score(config.length_penalty))[: config.samples]
+        ranked = sorted(of_prefix, key=rank)[: config.samples]
         best += [replace(sample, number=number) for number, sample in enumerate(ranked)]
     return best
 
 
-def _drawn(model: LanguageModel, prefixes: list[Prefix], config: GenerationConfig) -> list[Sample]:
+def _drawn(
+    model: LanguageModel, prefixes: list[Prefix], config: GenerationConfig, deadline: Deadline
+) -> list[Sample]:
     samples = [Sample(prefix=p.text, text=p.text, number=i) for p in prefixes for i in range(config.samples)]
-    for token in run(model, prefixes, config):
+    for token in run(model, prefixes, config, deadline=deadline):
         samples[token.sample].add(token)
-    return samples
+    return [s if s.ids else replace(s, reason=deadline.passed or s.reason) for s in samples]
 
 
-def _searched(model: LanguageModel, prefixes: list[Prefix], config: GenerationConfig) -> list[Sample]:
+def _searched(
+    model: LanguageModel, prefixes: list[Prefix], config: GenerationConfig, deadline: Deadline
+) -> list[Sample]:
     rules = chain(config, model.tokenizer)
     samples = []
-    for prefix in prefixes:
-        search = distinct_texts if config.distinct else beam_search
-        for number, found in enumerate(search(model, prefix, read(model, prefix.ids), rules, config)):
+    search = distinct_texts if config.distinct else beam_search
+    for place, prefix in enumerate(prefixes):
+        if place and deadline.passed:
+            samples.append(Sample(prefix=prefix.text, text=prefix.text, reason=deadline.passed))
+            continue
+        for number, found in enumerate(
+            search(model, prefix, read(model, prefix.ids), rules, config, deadline)
+        ):
             sample = Sample(prefix=prefix.text, text=prefix.text, number=number)
             for token in map(Text(0, prefix, model, config).take, *found.tokens()):
                 sample.add(token)
                 if token.reason is not None:  # a stop string, maybe before the end
                     break
+            else:
+                sample.reason = deadline.passed or sample.reason
             samples.append(sample)
     return samples

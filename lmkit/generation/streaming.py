@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
+from lmkit.generation.deadline import Deadline
 from lmkit.generation.distributions import keep
 from lmkit.generation.prefixes import Prefix, Spelling, read_prefix
 from lmkit.generation.processors import Chain, Past, chain
@@ -20,7 +20,6 @@ from lmkit.generation.writing import Writer, writer
 from lmkit.model import LanguageModel
 from lmkit.nn.inversion import inverted
 from lmkit.options import make
-from lmkit.quantities import seconds
 from lmkit.seeds import check_seed, fresh_seed, generator
 from lmkit.text.vocabulary import EOS
 
@@ -38,7 +37,8 @@ class Token:
         id: the token.
         logprob: log p of it under the model, in nats, before temperature and the rest; NaN if not asked for.
         text: what is certain to be written with it; it can be empty, and the rest comes with a later token.
-        reason: why the text stops here: `line end`, `max_tokens`, `stop` or `max_time`; None if it goes on.
+        reason: why the text stops here: `line end`, `max_tokens`, `stop`, `max_time` or `interrupted`; None if it
+            goes on.
     """
 
     sample: int
@@ -108,11 +108,11 @@ class Text:
         self.lines = line_ends(model, config)
         self.written = self.ended = 0
 
-    def take(self, token: int, logprob: float, *, late: bool = False) -> Token:
-        """Write one more token; `late` says that the time is over."""
+    def take(self, token: int, logprob: float, *, late: str | None = None) -> Token:
+        """Write one more token; `late` says why the text must be over with it, whatever it is."""
         self.written += 1
         self.ended += token == EOS
-        reason = "max_tokens" if self.written == self.max_tokens else "max_time" if late else None
+        reason = "max_tokens" if self.written == self.max_tokens else late
         if token == EOS and self.ended == self.lines:
             reason = "line end"
             text = self.stops.push(self.writer.close())
@@ -134,6 +134,7 @@ def run(
     *,
     states: Sequence[Any] | None = None,
     logprobs: bool = True,
+    deadline: Deadline | None = None,
 ) -> Iterator[Token]:
     """Give the tokens of all texts, as many side by side as memory allows.
 
@@ -143,9 +144,10 @@ def run(
         config: Of the rules and of the ends.
         states: After each prefix, where they are known already.
         logprobs: Whether anybody wants log p of the tokens, which can cost more than drawing them.
+        deadline: When texts must be over, if not as the config says; those that have not begun by then have no tokens.
     """
     rules = replace(chain(config, model.tokenizer), logprobs=logprobs)
-    until = time.monotonic() + seconds(config.max_time) if config.max_time is not None else float("inf")
+    deadline = deadline or Deadline(config.max_time)
     seed = check_seed(fresh_seed() if config.seed is None else config.seed)
     jobs = [(p, s) for p in range(len(prefixes)) for s in range(config.samples)] if config.max_tokens else []
     typed = any(prefix.typed for prefix in prefixes)
@@ -154,13 +156,15 @@ def run(
 
     def tokens() -> Iterator[Token]:
         for begin in range(0, len(jobs), at_once):
+            if begin and deadline.passed:
+                return
             part = jobs[begin : begin + at_once]
             places = sorted({p for p, _ in part})
             known = [read(model, prefixes[p].ids) if states is None else states[p] for p in places]
             state = known[0].join(*known[1:]) if len(known) > 1 else known[0]
             state = state.select([places.index(p) for p, _ in part])
             texts = [Text(begin + i, prefixes[p], model, config) for i, (p, _) in enumerate(part)]
-            yield from _write(model, state, texts, [generator(seed, s) for _, s in part], rules, until)
+            yield from _write(model, state, texts, [generator(seed, s) for _, s in part], rules, deadline)
 
     return tokens()
 
@@ -176,7 +180,7 @@ def _write(
     texts: list[Text],
     rngs: list[np.random.Generator],
     rules: Chain,
-    until: float,
+    deadline: Deadline,
 ) -> Iterator[Token]:
     """Write all texts, a token each in turn, until each has ended."""
     past = Past.of([text.prefix.ids for text in texts], window=rules.window, forced=rules.forced)
@@ -189,7 +193,7 @@ def _write(
             if masks
             else []
         )
-        late = time.monotonic() > until
+        late = deadline.passed
         going = []
         for row, text in enumerate(texts):
             token = text.take(int(tokens[row]), float(logprobs[row]), late=late)

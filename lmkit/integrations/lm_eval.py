@@ -114,7 +114,7 @@ def continuation(model: LanguageModel, context: str, wanted: Mapping[str, Any], 
     stops = [until] if isinstance(until, str) else [stop for stop in until if stop]
     drawn = bool(wanted.get("do_sample", False))
     try:
-        options = {
+        options: dict[str, Any] = {
             "max_tokens": int(wanted.get("max_gen_toks", MAX_TOKENS)),
             "temperature": float(wanted.get("temperature", 1.0)) if drawn else 0.0,
             "top_k": int(wanted.get("top_k", 0)) if drawn else 0,

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError
+from lmkit.interrupts import finished_first
 from lmkit.json_text import finite
 from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.gradients import share_inside
@@ -27,7 +28,6 @@ from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fit import judged
-from lmkit.rnn.interrupts import finished_first
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.noise import noise_share
 from lmkit.rnn.schedule import Schedule

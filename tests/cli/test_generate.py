@@ -142,6 +142,22 @@ def test_completions(lmkit: Run, model: LanguageModel) -> None:
     assert b"no word" in nothing.stderr
 
 
+@pytest.mark.parametrize("search", [["--beams", "4"], ["--best-of", "3"], ["--distinct"]])
+def test_an_interrupted_search_prints_what_it_has_come_to(model: LanguageModel, search: list[str]) -> None:
+    options = ["--lines", "0", "--max-tokens", "100000000", "-n", "3", "--seed", "1", *search]
+    command = [sys.executable, "-m", "lmkit", "generate", "--prefix", "the", "--json", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    entries = [json.loads(line) for line in printed.splitlines()]
+    assert [entry["reason"] for entry in entries] == ["interrupted"] * 3
+    assert all(entry["text"].startswith("the") and entry["tokens"] for entry in entries)
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_an_interrupt_prints_what_there_is(model: LanguageModel, form: list[str]) -> None:
     options = [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from threading import Timer
 from typing import Any
 
 import numpy as np
 import pytest
 
 import lmkit
+from lmkit.generation.deadline import Deadline
+from lmkit.generation.streaming import Text, Token
 from lmkit.model import LanguageModel
 from lmkit.text.vocabulary import BOS, EOS, UNK
 
@@ -81,8 +84,43 @@ def test_the_search_keeps_rules_and_prefixes(words: LanguageModel, characters: L
 
 
 def test_the_search_ends_in_time(words: LanguageModel) -> None:
-    found = lmkit.generate(words, "the", beams=4, lines=0, max_tokens=10**6, max_time="0.2s")
-    assert found[0].ids
+    endless: dict[str, Any] = {"lines": 0, "max_tokens": 10**6, "max_time": "0.2s"}
+    for way in ({"beams": 4}, {"distinct": True, "samples": 3}, {"best_of": 3}):
+        found = lmkit.generate(words, ["the", "a"], seed=1, **endless, **way)
+        assert {sample.prefix for sample in found} == {"the", "a"}
+        assert {sample.reason for sample in found} == {"max_time"}
+        assert found[0].ids
+
+
+def test_a_search_that_is_interrupted_gives_what_it_has_come_to(words: LanguageModel) -> None:
+    for way in ({"beams": 4}, {"distinct": True, "samples": 3}, {"best_of": 3}):
+        deadline = Deadline()
+        Timer(0.2, deadline.interrupt).start()
+        found = lmkit.generate(words, "the", lines=0, max_tokens=10**6, deadline=deadline, seed=1, **way)
+        assert {sample.reason for sample in found} == {"interrupted"}
+        assert len(found[0].ids) > 1
+
+
+def test_of_several_texts_those_that_are_over_are_the_best(
+    words: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmkit.generation.streaming._ROWS", 5)
+    deadline = Deadline()
+    take = Text.take
+
+    def interrupted(self: Text, *what: Any, **more: Any) -> Token:  # as soon as one is over
+        token = take(self, *what, **more)
+        if token.reason == "line end":
+            deadline.interrupt()
+        return token
+
+    monkeypatch.setattr(Text, "take", interrupted)
+    found = lmkit.generate(words, "the", best_of=20, samples=20, deadline=deadline, seed=3)
+    reasons = [sample.reason for sample in found]
+    over = reasons.count("line end")
+    assert 0 < over < 5
+    assert reasons == ["line end"] * over + ["interrupted"] * (20 - over)
+    assert [bool(sample.ids) for sample in found] == [True] * 5 + [False] * 15
 
 
 def test_hypotheses_are_looked_at_some_at_a_time(

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lmkit.rnn.interrupts import finished_first
+from lmkit.interrupts import finished_first
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
