@@ -167,6 +167,6 @@ def deal(corpus: Corpus, folder: Path, *, k: int) -> None:
             files["test.txt"].write(data[of_byte == k].tobytes())
     if not lines.all():
         raise InputError(
-            f"{int(lines.sum())} lines that are not blank are too few for {k} folds and a test; give a longer text, or "
-            "fewer folds"
+            f"{int(lines.sum())} lines that are not blank, equal ones kept together, are too few for {k} folds and a "
+            "test; give a longer text, or fewer folds"
         )

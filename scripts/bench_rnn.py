@@ -35,9 +35,10 @@ from torch import nn
 from torch.nn import functional
 
 import lmkit
+from lmkit.nn.adaptive_softmax import AdaptiveHead
 from lmkit.nn.cells import CELLS, make_cell
 from lmkit.nn.devices import choose, prepare
-from lmkit.nn.heads import AdaptiveHead, FullHead
+from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.precision import Precision, fastest
 from lmkit.nn.row_adam import RowAdam
 from lmkit.nn.sampled_softmax import SampledSoftmax

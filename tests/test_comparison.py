@@ -42,6 +42,23 @@ def test_models_of_the_same_tokens_compare_by_the_token() -> None:
     assert (same.estimate, same.low, same.high, same.p_value) == (0, 0, 0, 1)
 
 
+def test_the_order_of_a_vocabulary_makes_no_other_tokens(tmp_path: Path) -> None:
+    one = model(order=2)
+    lmkit.write_arpa(one, tmp_path / "one.arpa")
+    lines = (tmp_path / "one.arpa").read_text().splitlines(keepends=True)
+    first = lines.index("\\1-grams:\n") + 1
+    last = lines.index("\n", first)
+    lines[first:last] = reversed(lines[first:last])
+    (tmp_path / "other.arpa").write_text("".join(lines))
+    other = lmkit.read_arpa(tmp_path / "other.arpa", tokenizer="word")
+    assert one.tokenizer.vocab != other.tokenizer.vocab
+    found = lmkit.compare({"one": one, "other": other}, OTHER)
+    assert found.unit == "token"
+    difference = found.contenders["other"].against_first
+    assert difference is not None
+    assert abs(difference.estimate) < 1e-6
+
+
 def test_a_line_that_a_model_has_for_impossible_leaves_nothing_sure() -> None:
     parts = [lmkit.train(text, tokenizer="word", order=2, holdout=0) for text in (STORY, OTHER)]
     blind = lmkit.mix(parts, weights=[1.0, 0.0])  # to the word "an", as the other one is not

@@ -32,7 +32,9 @@ def command(files: tuple[str, ...], models: tuple[str, ...], prior: str | None, 
     from lmkit.text.corpus import Corpus
 
     named = dict(_named(option) for option in models)
-    if len(named) < max(2, len(models)):
+    if len(named) < len(models):
+        raise UsageError("a class is named twice; give each a name of its own: --model en=DIR --model fr=DIR")
+    if len(named) < 2:
         raise UsageError("name two classes or more, each with a model: --model en=DIR --model fr=DIR")
     shares = None if prior is None else dict(zip(named, numbers("--prior", prior, len(named)), strict=True))
     loaded = {name: load(folder) for name, folder in named.items()}

@@ -21,12 +21,16 @@ Examples:
   lmkit doctor --gradients my-rnn valid.txt --init xavier
 """
 
+_FEW = 100  # tokens
+
 
 @click.command("doctor", epilog=EPILOG)
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--gradients", is_flag=True, required=True, help="Look at the gradients of a recurrent model.")
-@click.option("--init", metavar="NAME", help="Before its first step: uniform, normal, xavier or orthogonal.")
+@click.option(
+    "--init", metavar="NAME", help="Before its first step: uniform, normal, xavier, orthogonal or constant."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(model: str, files: tuple[str, ...], gradients: bool, init: str | None, as_json: bool) -> None:
     """Tell whether a recurrent model is in a state to learn in, on a text: one pass forwards and back.
@@ -50,6 +54,11 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
     assert isinstance(loaded, RnnModel)
     found, calibration = examination(loaded, Corpus.from_paths(files), init=init)
     findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
+    if calibration.tokens < _FEW:
+        click.echo(
+            f"lmkit: warning: {calibration.tokens} tokens say little of a network; give a text of some lines",
+            err=True,
+        )
     if as_json:
         facts = {
             **asdict(found),

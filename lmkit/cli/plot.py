@@ -24,8 +24,14 @@ Examples:
     default="seconds",
     help="What runs to the right  [seconds]",
 )
+@click.option(
+    "--between",
+    type=click.Choice(["linear", "nearest", "previous"]),
+    default="linear",
+    help="What the first training is taken for between its measurements, where others are compared  [linear]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
+def command(models: tuple[str, ...], output: str, x: str, between: str, force: bool) -> None:
     """Draw the learning curves of trained models: model folders, or metrics.jsonl files.
 
     Perplexity in training (with dropout, on average since the point before) and validation, learning rate and norm of
@@ -46,7 +52,7 @@ def command(models: tuple[str, ...], output: str, x: str, force: bool) -> None:
         figure = draw_losses() if models == ("losses",) else draw_activations()
     else:
         curves = [read_curve(model) for model in models or [default_path()]]
-        figure = draw(curves, x=x)
+        figure = draw(curves, x=x, between=between)
     write_bytes(output, [render(figure, kind=kind)])
     for curve in curves:
         if (best := curve.best()) is not None:

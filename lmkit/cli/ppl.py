@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from lmkit.errors import UsageError
 if TYPE_CHECKING:
     from lmkit.evaluation import Evaluation
     from lmkit.model import Context, LanguageModel
+    from lmkit.text.corpus import Corpus
 
 EPILOG = """
 \b
@@ -24,6 +26,7 @@ Examples:
   cat other.txt | lmkit ppl - --json
   lmkit ppl --test                 its own test text, which it counts the uses of
   lmkit ppl test.txt --cache       with a memory of what the text said before
+  lmkit ppl test.txt --cache --dynamic --each     and what each of these brings
   lmkit ppl one.txt two.txt --by-file --context document
 """
 
@@ -37,6 +40,9 @@ Examples:
 )
 @click.option("--dynamic", is_flag=True, help="Let what is recurrent learn from it: adaptive, too.")
 @click.option("--tune", multiple=True, metavar="FILE", help="Text to fit these two to  [its validation text]")
+@click.option(
+    "--each", is_flag=True, help="A row for each step of these two, too; each reads the text again."
+)
 @context_option()
 @click.option("--by-file", is_flag=True, help="A row for each file, too.")
 @click.option("--check", is_flag=True, help="See whether its distributions sum to one, in a hundred places.")
@@ -48,6 +54,7 @@ def command(
     cache: bool,
     dynamic: bool,
     tune: tuple[str, ...],
+    each: bool,
     context: Context | None,
     by_file: bool,
     check: bool,
@@ -66,31 +73,30 @@ def command(
     """
     from lmkit.bundle import default_path, load
     from lmkit.cli.output import json_line
-    from lmkit.evaluation import perplexity_by_file
     from lmkit.normalization import normalization
-    from lmkit.progress import Progress
     from lmkit.text.corpus import Corpus
 
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
+    before: list[tuple[str, LanguageModel]] = []
     if cache or dynamic:
-        loaded = _adapted(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
-    elif tune:
-        raise UsageError("--tune fits what adapts to the text; say what: --cache, --dynamic")
+        if context == "line":
+            raise UsageError(
+                "--cache and --dynamic take up what the text said before, and with --context line each line is read "
+                "as the first; leave one of them out"
+            )
+        *before, (_, loaded) = _adaptations(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
+    elif tune or each:
+        raise UsageError("--tune and --each are about what adapts to the text; say what: --cache, --dynamic")
     corpus = Corpus.from_paths(chosen)  # one, since standard input comes but once
-    with Progress(["scoring"], show=True) as progress:
-        progress.stage("scoring")
-        by_name, result = perplexity_by_file(
-            loaded,
-            corpus,
-            context=context,
-            report=lambda tokens: progress.advance(tokens - progress.amount),
-        )
+    steps = [_step(name, model, corpus, context, show=not as_json) for name, model in before if each]
+    by_name, result = _measured(loaded, corpus, context)
     checked = normalization(loaded, corpus) if check else None
     uses = _noted(folder, result) if sealed else 0
     if as_json:
         more: dict[str, Any] = {"test_uses": uses} if sealed else {}
+        more |= {"steps": steps} if each else {}
         more |= {"files": {name: found.as_dict() for name, found in by_name.items()}} if by_file else {}
         more |= {"check": asdict(checked)} if checked else {}
         click.echo(json_line(result.as_dict() | more))
@@ -132,7 +138,40 @@ def command(
         )
 
 
-def _adapted(
+def _measured(
+    model: LanguageModel, corpus: Corpus, context: Context | None
+) -> tuple[dict[str, Evaluation], Evaluation]:
+    """Measure a model on each file of a text, and on all of it, with a bar."""
+    from lmkit.evaluation import perplexity_by_file
+    from lmkit.progress import Progress
+
+    with Progress(["scoring"], show=True) as progress:
+        progress.stage("scoring")
+        return perplexity_by_file(
+            model,
+            corpus,
+            context=context,
+            report=lambda tokens: progress.advance(tokens - progress.amount),
+        )
+
+
+def _step(
+    name: str, model: LanguageModel, corpus: Corpus, context: Context | None, *, show: bool
+) -> dict[str, Any]:
+    """Measure what a model was before the last step of its adaptation; print a row of it."""
+    began = time.perf_counter()
+    result = _measured(model, corpus, context)[1].as_dict()
+    if show:
+        click.echo(f"{name:22} {result['perplexity']:.4f}")
+    return {
+        "name": name,
+        "perplexity": result["perplexity"],
+        "adaptive": result["adaptive"],
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _adaptations(
     model: LanguageModel,
     folder: Path,
     chosen: list[str],
@@ -140,12 +179,14 @@ def _adapted(
     *,
     cache: bool,
     dynamic: bool,
-) -> LanguageModel:
-    """Let a model take up what it reads, fitted to a text that is named, or to its validation text."""
+) -> list[tuple[str, LanguageModel]]:
+    """Let a model take up what it reads, step by step, fitted to a text that is named, or to its validation text."""
     from lmkit.bundle import measurable_texts
-    from lmkit.mixture.adaptation import adapted
+    from lmkit.mixture.adaptation import adaptations
     from lmkit.text.corpus import Corpus
 
+    if model.adaptive:
+        raise UsageError(f"{folder}: takes up what it reads already; adapt the model that it was made of")
     text = list(tune) or measurable_texts(folder).get("valid")
     if text is None:
         raise UsageError(
@@ -162,7 +203,7 @@ def _adapted(
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    return adapted(model, Corpus.from_paths(text), cache=cache, dynamic=dynamic, report=say)
+    return list(adaptations(model, Corpus.from_paths(text), cache=cache, dynamic=dynamic, report=say))
 
 
 def _test(folder: Path, files: tuple[str, ...]) -> list[str]:

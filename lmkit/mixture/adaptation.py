@@ -5,7 +5,8 @@ What comes out is a model, whose perplexities are to be called adaptive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -51,6 +52,22 @@ def adapted(
     >>> lmkit.perplexity(cached, text).perplexity < lmkit.perplexity(model, text).perplexity
     True
     """
+    *_, (_, last) = adaptations(model, tune, cache=cache, dynamic=dynamic, report=report)
+    return last
+
+
+def adaptations(
+    model: LanguageModel,
+    tune: str | PathLike | Iterable[PathLike] | Corpus,
+    *,
+    cache: bool = True,
+    dynamic: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[str, LanguageModel]]:
+    """Give the name of each step of `adapted`, whose arguments it takes, and the model after it; the first is as it is.
+
+    A cache of n-grams that does not make the text likelier is left out.
+    """
     if not (cache or dynamic):
         raise UsageError("there is nothing to adapt by; let the model have a cache, or be dynamic")
     if model.adaptive:
@@ -65,32 +82,40 @@ def adapted(
     ids = ids[:_TOKENS] if recurrent else ids
     logprobs = model.score_ids(ids)[0]
 
-    def say(name: str) -> None:
+    def say(name: str, logprobs: np.ndarray) -> None:
         report(f"{name:18} perplexity {float(np.exp(-logprobs.mean(dtype=np.float64))):.2f}")
 
     report(f"fitted to the first {len(ids):,} tokens")
-    say("as it is")
-    if recurrent:
-        model = _changed(model, lambda part: _taking_up(part, corpus, cache=cache, dynamic=dynamic))
+    say("as it is", logprobs)
+    yield "as it is", model
+    changes: dict[str, Callable[[LanguageModel], LanguageModel]] = {}
+    if dynamic:
+        changes["learning"] = partial(_learning, corpus=corpus)
+    if recurrent and cache:
+        changes["continuous cache"] = partial(tuned_neural_cache, tune=corpus)
+    for name, change in changes.items():
+        model = _changed(model, change)
         if isinstance(model, Mixture):
             parts, _ = model.score_parts(ids)
             model = Mixture(models=model.models, weights=best_weights(parts))
             logprobs = model.average(parts)
         else:
             logprobs, _ = model.score_ids(ids)
-        say(" and ".join([*["learning"] * dynamic, *["continuous cache"] * cache]))
+        say(name, logprobs)
+        yield name, model
     if cache:
-        model = fitted_cache(model, ids, logprobs)
-        shares = recalled_shares(ids, 0, powers=model.powers, vocab_size=len(model.tokenizer.vocab))
-        logprobs = mix_shares(logprobs, *shares, model.weights)
-        say("cache of n-grams")
-    return model
+        cached = fitted_cache(model, ids, logprobs)
+        shares = recalled_shares(ids, 0, powers=cached.powers, vocab_size=len(model.tokenizer.vocab))
+        mixed = mix_shares(logprobs, *shares, cached.weights)
+        if mixed.sum(dtype=np.float64) > logprobs.sum(dtype=np.float64):
+            say("cache of n-grams", mixed)
+            yield "cache of n-grams", cached
+        else:
+            report("cache of n-grams   left out: it makes the text no likelier")
 
 
-def _taking_up(model: LanguageModel, corpus: Corpus, *, cache: bool, dynamic: bool) -> LanguageModel:
-    if dynamic:
-        model = BACKENDS[model.backend].dynamic(model, corpus)
-    return tuned_neural_cache(model, corpus) if cache else model
+def _learning(model: LanguageModel, corpus: Corpus) -> LanguageModel:
+    return BACKENDS[model.backend].dynamic(model, corpus)
 
 
 def _recurrent(model: LanguageModel) -> bool:

@@ -18,6 +18,7 @@ _FIRST, _FIRST_OF_MATCHES = 512.0, 4096.0  # half-lives to begin with
 _LEAST, _MOST = 16.0, 65536.0
 _SEARCHED = 1 << 17  # tokens of the text that half-lives are compared on
 _PRIOR = 50.0  # tokens that the weights of shorter matches count for
+_TRUST = 0.1  # weight of a cache before it has shown that it helps
 _ROUNDS = 2
 
 
@@ -92,7 +93,7 @@ def _weights(logprobs: np.ndarray, shares: np.ndarray, longest: np.ndarray) -> n
     for m in range(size - 1):
         before = weights[m].copy()
         if m == 0:
-            before[:2] = 0.5
+            before[:2] = 1 - _TRUST, _TRUST
         here = logs[: m + 2, longest == m]
         weights[m + 1, : m + 2] = best_weights(here, prior=_PRIOR * before[: m + 2])
     return weights

@@ -18,11 +18,15 @@ from torch import Tensor, nn
 
 from lmkit.nn.dropout import EmbeddingDropout
 from lmkit.nn.gradients import LARGEST, SMALLEST, Entries
+from lmkit.nn.norms import frobenius_norm
 from lmkit.nn.recurrence import Recurrence
 from lmkit.nn.regularization import recurrent_weights
 
 _VANISHED = 1e-3  # of the gradient of the layer that has the largest
+_LONG = 10.0  # rows: what a layer reads is of unit size, and trained rows have a length of 1 to 4
+_LEARNT = 0.01  # nats: below it little gradient is no fault
 _FORGOTTEN = 1e-3  # of the gradient by the last step: what is less has not come back
+_SMALLER = "begin with smaller weights (--init orthogonal, xavier), lower --learning-rate, set --grad-clip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Examination:
         signals: of the embedding and the recurrent layers, in their order.
         layers: the names that the parameters of recurrent layers begin with.
         radii: the largest spectral radius among the gates of each recurrent matrix.
+        lengths: the root of the mean square length of the rows of each matrix of a recurrent layer.
         reach: (T,) the gradient of the last step's output by each step's input, relative to that by the last.
         largest: the largest weight of each parameter.
     """
@@ -55,6 +60,7 @@ class Examination:
     signals: list[Signal]
     layers: list[str]
     radii: dict[str, float]
+    lengths: dict[str, float]
     reach: list[float]
     largest: dict[str, float]
 
@@ -82,15 +88,19 @@ class Examination:
         if found:
             return found
         found = [
-            f"too large: {name} has a spectral radius of {radius:.3g}, by which states grow from step to step; begin "
-            "with smaller weights (--init orthogonal, xavier)"
+            f"too large: {name} has a spectral radius of {radius:.3g}, so that states grow with each step; {_SMALLER}"
             for name, radius in self.radii.items()
             if radius > 5
+        ]
+        found += [
+            f"too large: rows of {name} are {length:.3g} long, so that what is read grows in each layer; {_SMALLER}"
+            for name, length in self.lengths.items()
+            if length > _LONG
         ]
         if self.loss > guessing + 1:
             found.append(
                 f"worse than guessing: {self.loss:.3g} nats where a guess has {guessing:.3g}; the weights are too "
-                "large, or made for another text"
+                "large (lower --learning-rate, set --grad-clip), or made for another text"
             )
         layers = [self._of(name) for name in self.layers]
         most = max((layer.rms for layer in layers), default=0.0)
@@ -100,6 +110,12 @@ class Examination:
                     f"vanishing: {layer.below:.0%} of the gradient of {layer.name} is below {SMALLEST:g}, where "
                     f"another layer has {most / max(layer.rms, 1e-300):.0e} times as much; take fewer layers, or "
                     "another activation (sigmoid shrinks it, relu may be dead)"
+                )
+            elif layer.below > 0.99 and self.loss > _LEARNT:
+                found.append(
+                    f"vanishing: {layer.below:.0%} of the gradient of {layer.name} is below {SMALLEST:g}, so that "
+                    "nothing is learnt there; begin with larger weights (--init), take another activation (relu may be "
+                    "dead)"
                 )
             if layer.above > 0.01:
                 found.append(
@@ -179,6 +195,13 @@ def examine(module: nn.Module, loss: Callable[[], Tensor]) -> Examination:
             for name, part in parts.items()
             for inner, weight in recurrent_weights(part).items()
             if "bias" not in inner and weight.shape[0] % weight.shape[-1] == 0
+        },
+        lengths={
+            f"{name}.{inner}": frobenius_norm(weight.detach()) / len(weight) ** 0.5
+            for name, part in parts.items()
+            if isinstance(part, Recurrence)
+            for inner, weight in part.named_parameters()
+            if weight.dim() == 2
         },
         reach=back,
         largest={name: p.detach().abs().max().item() for name, p in named},

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lmkit.errors import UsageError
-from lmkit.nn.heads import FullHead
+from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.softmax import log_softmax
 
 _SCORES_AT_ONCE = 1 << 20  # a few rows at a time stay in the cache

@@ -94,11 +94,16 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     return curve
 
 
-def draw(curves: Sequence[Curve], *, x: str = "seconds") -> Figure:
+def draw(curves: Sequence[Curve], *, x: str = "seconds", between: str = "linear") -> Figure:
     """Draw learning curves over `seconds`, `epoch` or `step`, and mark the best validation of each.
 
+    Args:
+        curves: The first is the one that others are compared with.
+        x: What runs to the right.
+        between: What its validation is taken for where it was not measured: see `resample`.
+
     Raises:
-        UsageError: a curve says nothing of `x`.
+        UsageError: a curve says nothing of `x`, or there is no such way.
         ResourceError: matplotlib is not installed.
     """
     for curve in curves:
@@ -114,7 +119,7 @@ def draw(curves: Sequence[Curve], *, x: str = "seconds") -> Figure:
     rows = np.atleast_1d(figure.subplots(len(heights), sharex=True, height_ratios=heights))
     above, below = rows[0], rows[-1]
     if compared:
-        _draw_difference(rows[1], curves, x=x)
+        _draw_difference(rows[1], curves, x=x, between=between)
     if drivers:
         for name in drivers:
             _draw_driver(below if name == drivers[0] else below.twinx(), name, curves, x=x)
@@ -140,24 +145,25 @@ def _draw_perplexity(axes: Axes, curve: Curve, *, x: str, colour: str, named: bo
         axes.plot(at[best], lowest, "*", markersize=13, color=colour, label=f"best{of}: {lowest:.4g}")
 
 
-def difference(curve: Curve, first: Curve, *, x: str) -> np.ndarray:
+def difference(curve: Curve, first: Curve, *, x: str, between: str = "linear") -> np.ndarray:
     """Give how far the validation perplexity of a training is above that of another at the same x, (N,), in per cent.
 
-    The other was measured elsewhere: its loss is taken on the line between its points, and nothing beyond them.
+    The other was measured elsewhere: its loss is taken between its points (see `resample`), and nothing beyond them.
     """
     at, places, losses = curve.columns[x], first.columns[x], first.columns["valid_loss"]
     known = ~(np.isnan(places) | np.isnan(losses))
     order = np.argsort(places[known], kind="stable")
     places, losses = places[known][order], losses[known][order]
-    there = resample(places, losses, at)
+    there = resample(places, losses, at, kind=between)
     there[~((at >= places.min(initial=np.inf)) & (at <= places.max(initial=-np.inf)))] = np.nan
     return 100 * np.expm1(np.clip(curve.columns["valid_loss"] - there, -_LARGEST_LOSS, _LARGEST_LOSS))
 
 
-def _draw_difference(axes: Axes, curves: Sequence[Curve], *, x: str) -> None:
+def _draw_difference(axes: Axes, curves: Sequence[Curve], *, x: str, between: str) -> None:
     for number, curve in enumerate(curves):
         if number and curve.has("valid_loss"):
-            axes.plot(curve.columns[x], difference(curve, curves[0], x=x), marker=".", color=f"C{number}")
+            above = difference(curve, curves[0], x=x, between=between)
+            axes.plot(curve.columns[x], above, marker=".", color=f"C{number}")
     axes.axhline(0, color="C0", linewidth=1)
     axes.set_ylabel("validation against\nthe first, %")
     axes.grid(alpha=0.3)

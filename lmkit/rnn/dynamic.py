@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lmkit.errors import ModelFormatError
 from lmkit.model import FeatureModel
-from lmkit.nn.heads import FullHead
+from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.regularization import Regularization
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.dynamic_state import DynamicState, Reading, Weights

@@ -25,10 +25,12 @@ class Calibration:
     """Whether a model knows how sure it can be.
 
     Attributes:
+        tokens: how many it has been asked for.
         confidence: mean probability of the word predicted, the likeliest one.
         accuracy: how often that word came.
     """
 
+    tokens: int
     confidence: float
     accuracy: float
 
@@ -74,4 +76,4 @@ def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> tu
     with torch.no_grad():
         predicted, sure = confidence(network.output.logprobs(features()))
     right = (predicted == targets).float()
-    return found, Calibration(confidence=float(sure.mean()), accuracy=float(right.mean()))
+    return found, Calibration(tokens=len(right), confidence=float(sure.mean()), accuracy=float(right.mean()))

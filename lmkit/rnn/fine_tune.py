@@ -1,5 +1,7 @@
 """Beginning from a trained model: its network, its weights, and rows for words that it does not know.
 
+More layers may be asked for than it has: those on top begin as in any network, beside the residual connection.
+
 The new word w takes the rows of `<unk>`, since these hold what the network has learnt to do where it knows no word:
 where to expect one, and how to read on after it. Its bias says how much of such places is its own,
 
@@ -38,13 +40,16 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
     Args:
         config: The options.
         initial: The model to begin from.
-        given: The names of the options that were asked for, which must not be other than the model's.
+        given: The names of the options that were asked for, which must not be other than the model's, but for more
+            layers.
 
     Raises:
         UsageError: one is.
     """
     names = {f.name for f in fields(RnnConfig)} & initial.settings.keys() - {"head"}
     of_model = {name: initial.settings[name] for name in sorted(names)}
+    if config.num_layers is not None and config.num_layers > of_model["num_layers"]:
+        of_model["num_layers"] = config.num_layers
     for name, value in of_model.items():
         asked = getattr(config, name)
         if name in given and asked not in (None, "auto", value):
@@ -68,11 +73,14 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
     return replace(config, **of_model)
 
 
-def take_over(network: Network, initial: RnnModel, ids: np.ndarray, *, seed: int) -> None:
+def take_over(network: Network, initial: RnnModel, ids: np.ndarray, *, seed: int) -> list[str]:
     """Give a network the weights of a model, and words that the model does not know rows of their own.
 
+    Gives a line for each weight that the model has none for: those of layers on top of its own.
+
     Args:
-        network: Made with the model's settings, for its words and perhaps more behind them.
+        network: Made with the model's settings, for its words and perhaps more behind them, with its layers and
+            perhaps more on top of them.
         initial: The model.
         ids: (T,) the new text.
         seed: Of the noise.
@@ -98,7 +106,8 @@ def take_over(network: Network, initial: RnnModel, ids: np.ndarray, *, seed: int
         bias = arrays["output.bias"]  # (V,)
         mean = log_mean_unknown(initial, np.where(ids < known, ids, UNK))
         arrays["output.bias"] = np.concatenate([bias, (bias[UNK] + log_unigram - mean).astype(bias.dtype)])
-    load_arrays(network, arrays)
+    deeper = len(network.stack.cells) > initial.settings["num_layers"]
+    return load_arrays(network, arrays, strict=not deeper)
 
 
 def log_mean_unknown(model: RnnModel, ids: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmkit.errors import ResourceError
 from lmkit.nn.clip import clip_grad_norm, clip_grad_value
-from lmkit.nn.heads import FullHead
+from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.optim import make_optimizers
 from lmkit.nn.precision import Precision
 from lmkit.nn.regularization import Regularization

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lmkit.model import LanguageModel
 from lmkit.nn.distillation import distilled
-from lmkit.nn.heads import Head
+from lmkit.nn.head import Head
 from lmkit.rnn.batches import Window
 
 

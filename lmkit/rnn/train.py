@@ -113,7 +113,9 @@ def train(
         network = Network(vocab_size=vocab_size, **settings)
         network.initialize(config.init, unigram(ids, vocab_size))
         if initial is not None:
-            take_over(network, initial, ids, seed=config.seed)
+            for line in take_over(network, initial, ids, seed=config.seed):
+                if report:
+                    report(f"{line} in the model to begin from: as in a new network")
         network.to(device)
         if report:
             report(f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters")

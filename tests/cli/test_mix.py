@@ -112,15 +112,26 @@ def test_perplexity_of_a_network_that_learns(lmkit: Run, models: Path) -> None:
     options = ("--backend", "rnn", "--epochs", 1, "--hidden-size", 8, "--holdout", 0, "--device", "cpu", "-q")
     assert lmkit("train", "text.txt", "-o", "network", *options).returncode == 0
     plain = json.loads(lmkit("ppl", "-m", "network", "other.txt", "--json").stdout)
-    run = lmkit("ppl", "-m", "network", "other.txt", "--cache", "--dynamic", "--tune", "text.txt", "--json")
+    adapting = ("--cache", "--dynamic", "--tune", "text.txt")
+    run = lmkit("ppl", "-m", "network", "other.txt", *adapting, "--each", "--json")
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
+    steps = found["steps"]
+    assert [step["name"] for step in steps] == ["as it is", "learning", "continuous cache"]
+    assert [step["adaptive"] for step in steps] == [False, True, True]
+    assert steps[0]["perplexity"] == plain["perplexity"]
+    assert steps[0]["perplexity"] > max(step["perplexity"] for step in steps[1:])
+    shown = lmkit("ppl", "-m", "network", "other.txt", *adapting, "--each").stdout.decode().splitlines()
+    assert [line.split()[-1] for line in shown[:3]] == [f"{step['perplexity']:.4f}" for step in steps]
     assert found["perplexity"] < plain["perplexity"]
     assert all(
         name in found["signature"]
         for name in ("dynamic=", "cache=continuous", "cache:4-gram", "adaptive:yes")
     )
     assert b"fitted to the first" in run.stderr
+    by_line = lmkit("ppl", "-m", "network", "other.txt", *adapting, "--context", "line")
+    assert by_line.returncode == 2
+    assert b"--context line" in by_line.stderr
     refused = lmkit("ppl", "-m", "one", "other.txt", "--dynamic", "--tune", "text.txt")
     assert refused.returncode == 2
     assert b"recurrent" in refused.stderr

@@ -116,3 +116,13 @@ def test_a_damaged_cache_is_refused(change: dict[str, object], tmp_path: Path) -
     broken(tmp_path / "model", change)
     with pytest.raises(ModelFormatError):
         lmkit.load(tmp_path / "model")
+
+
+def test_a_cache_that_does_not_help_is_left_out() -> None:
+    """Every line is new: what has come says nothing of what comes."""
+    letters = [f"{a}{b}{c}" for a in "abcdefghij" for b in "klmnopqrst" for c in "uvwxyz"]
+    model = lmkit.train("\n".join(letters), tokenizer="word", order=1, holdout=0)
+    said: list[str] = []
+    found = lmkit.adapted(model, "\n".join(letters[::-1]), report=said.append)
+    assert found is model
+    assert "left out" in said[-1]

@@ -83,7 +83,7 @@ def test_a_whole_mixture_is_adapted() -> None:
     assert lmkit.perplexity(found, REPEATS).perplexity < 0.5 * lmkit.perplexity(both, REPEATS).perplexity
     falling = [float(line.split()[-1]) for line in said[1:]]
     assert falling == sorted(falling, reverse=True)
-    assert len(falling) == 3
+    assert len(falling) == 4  # as it is, learning, and both caches
     assert found.adaptive
     assert not both.adaptive
     signature = found.signature()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lmkit.nn.cells import make_cell
 from lmkit.nn.diagnostics import Examination, examine, reach, spectral_radius
 from lmkit.nn.dropout import EmbeddingDropout
-from lmkit.nn.heads import FullHead
+from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.init import SCHEMES, initialize
 from lmkit.nn.stack import RecurrentStack
 
@@ -98,6 +98,34 @@ def test_a_layer_that_is_dead_is_named() -> None:
     network = made(kind="mlp", activation="relu", num_layers=3, residual=True)
     nn.init.constant_(network.stack.cells[1].layer.bias, -50.0)
     assert any(line.startswith("vanishing") and "stack.cells.1 " in line for line in findings(network))
+
+
+def test_a_network_that_is_dead_as_a_whole_is_named() -> None:
+    dead = made(kind="rnn", activation="relu", num_layers=2)
+    for cell in dead.stack.cells:
+        nn.init.constant_(cell.layer.bias_ih_l0, -50.0)
+    shut = made(num_layers=2)
+    nn.init.zeros_(shut.head.weight)  # nothing comes back from it
+    constant = made(kind="sru", num_layers=2)
+    initialize(constant, "constant")
+    for network in (dead, shut, constant):
+        found = findings(network)
+        assert {line.split(":")[0] for line in found} == {"vanishing"}
+        assert {name for line in found for name in ("stack.cells.0 ", "stack.cells.1 ") if name in line} == {
+            "stack.cells.0 ",
+            "stack.cells.1 ",
+        }
+
+
+@pytest.mark.parametrize("kind", ["sru", "mlp", "lstm"])
+def test_layers_that_are_too_large_are_named_whatever_their_kind(kind: str) -> None:
+    network = made(kind=kind, num_layers=2, residual=True)
+    with torch.no_grad():
+        for cell in network.stack.cells:
+            for parameter in cell.parameters():
+                parameter.mul_(30)
+    found = findings(network)
+    assert any(line.startswith("too large: rows of stack.cells.1") for line in found)
 
 
 def test_weights_that_a_high_rate_has_carried_away_are_named() -> None:

@@ -9,8 +9,12 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from lmkit.errors import UsageError
-from lmkit.nn import heads
-from lmkit.nn.heads import HEADS, AdaptiveHead, FullHead, Head, default_cutoffs, make_head
+from lmkit.nn import full_softmax
+from lmkit.nn import head as heads
+from lmkit.nn.adaptive_softmax import AdaptiveHead, default_cutoffs
+from lmkit.nn.full_softmax import FullHead
+from lmkit.nn.head import Head
+from lmkit.nn.heads import HEADS, make_head
 
 V, E = 23, 5
 NEVER = 1
@@ -281,8 +285,9 @@ def test_surprisals_are_the_loss_without_gradients(kind, monkeypatch):
     head = make(kind)
     features, targets = examples()
     expected = head.loss(features, targets).detach()
-    for name, size in (("_SCORES_AT_ONCE", {"cpu": 1}), ("_ROWS", 2), ("_WORDS", 3)):
-        monkeypatch.setattr(heads, name, size)
+    monkeypatch.setattr(heads, "_SCORES_AT_ONCE", {"cpu": 1})
+    for name, size in (("_ROWS", 2), ("_WORDS", 3)):
+        monkeypatch.setattr(full_softmax, name, size)
     surprisals = head.surprisals(features.requires_grad_(), targets)
     assert not surprisals.requires_grad
     torch.testing.assert_close(surprisals, expected)

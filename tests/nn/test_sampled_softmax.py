@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from lmkit.nn import sampled_softmax
-from lmkit.nn.heads import FullHead
+from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.row_adam import RowAdam
 from lmkit.nn.sampled_softmax import SampledSoftmax
 

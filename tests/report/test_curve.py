@@ -168,6 +168,8 @@ def test_trainings_are_compared_at_the_same_time_and_nowhere_beyond() -> None:
     )
     found = difference(other, first, x="seconds")
     np.testing.assert_allclose(found, [np.nan, 0.0, 10.0, np.nan], atol=1e-9)
+    found = difference(other, first, x="seconds", between="previous")
+    np.testing.assert_allclose(found, [np.nan, 100 * np.expm1(-0.5), 10.0, np.nan], atol=1e-9)
     nothing = Curve("c", {"seconds": np.array([np.nan]), "valid_loss": np.array([1.0])})
     assert np.isnan(difference(other, nothing, x="seconds")).all()
 

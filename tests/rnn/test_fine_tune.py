@@ -36,8 +36,9 @@ def tuned(
     ids = tokenizer.encode_corpus(corpus)
     if extend:
         tokenizer, ids = tokenizer.extended(corpus, options=TextConfig())
+    report = options.pop("report", None)
     config = RnnConfig(**{"device": "cpu", "threads": 1, "dropout": 0.0, **options})
-    return train(ids, tokenizer=tokenizer, config=config, initial=initial)
+    return train(ids, tokenizer=tokenizer, config=config, initial=initial, report=report)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
@@ -127,12 +128,24 @@ def test_options_of_the_network_are_those_of_the_initial_model(initial: lmkit.Rn
     for cell in ("lstm", "auto"):
         same = settled(RnnConfig(hidden_size=12, cell=cell), initial=initial, given=["hidden_size", "cell"])
         assert (same.hidden_size, same.cell) == (12, "lstm")
-    for given in ({"cell": "gru"}, {"hidden_size": 99}, {"num_layers": 3}):
+    for given in ({"cell": "gru"}, {"hidden_size": 99}, {"embedding_size": 3}):
         name, value = next(iter(given.items()))
         with pytest.raises(UsageError, match=rf"{name} is {initial.settings[name]} .*{value} was asked for"):
             settled(RnnConfig(**given), initial=initial, given=given)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="init says"):
         settled(RnnConfig(init="normal"), initial=initial, given=["init"])
+
+
+def test_layers_may_be_put_on_top(initial: lmkit.RnnModel) -> None:
+    said: list[str] = []
+    deeper = tuned(initial, num_layers=2, report=said.append, **STILL)
+    assert [line.split(":")[0] for line in said].count("missing") == 4  # weights and biases of one LSTM
+    assert any("'stack.cells.1.layer.weight_ih_l0'" in line for line in said)
+    before, after = initial.arrays(), deeper.arrays()
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    shallower = RnnConfig(num_layers=1)
+    with pytest.raises(UsageError, match=r"num_layers is 2 .*1 was asked for"):
+        settled(shallower, initial=deeper, given=["num_layers"])
 
 
 def test_the_vocabulary_of_a_tuned_model_is_of_words(initial: lmkit.RnnModel) -> None:
