@@ -148,9 +148,10 @@ class RnnConfig:
         low=0.0,
     )
     averaging: str = option(
-        "off",
-        "weights averaged: ema (fading, in the second half) or asgd (all, once validation rests)",
-        choices=("off", "ema", "asgd"),
+        "auto",
+        "weights averaged: mean (of all after a quarter of the training) or asgd (all, once validation rests); chosen "
+        "by the passes over the text",
+        choices=("auto", "off", "mean", "asgd"),
     )
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)
     loss: str = option(

@@ -10,13 +10,15 @@ from types import FrameType
 
 
 @contextmanager
-def finished_first(hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
+def finished_first(hurry: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold SIGINT and SIGTERM back until the end of the block, where the handlers of before are called.
 
-    Weights half moved could not be gone on from. Outside the main thread, which no signal reaches, nothing is done.
+    Weights half moved could not be gone on from. Outside the main thread, which no signal reaches, nothing is done; a
+    signal that is ignored stays so.
 
     Args:
-        hurry: Called as soon as a signal comes, so that the block can come to its end sooner.
+        hurry: Called when a signal comes, so that the block can come to its end sooner; a second signal is answered at
+            once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -25,17 +27,28 @@ def finished_first(hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
 
     def hold(number: int, frame: FrameType | None) -> None:
         held.append((number, frame))
-        hurry()
+        if hurry is not None and len(held) > 1:
+            release()
+            answer(*held.pop())
+        elif hurry is not None:
+            hurry()
 
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    def release() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.raise_signal(number)
+
+    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, hold) for number in heeded}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for held_number, frame in held:
-        handler = before[signal.Signals(held_number)]
-        if callable(handler):
-            handler(held_number, frame)
-        elif handler == signal.SIG_DFL:
-            signal.raise_signal(held_number)
+        release()
+    for signalled in held:
+        answer(*signalled)

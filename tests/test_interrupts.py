@@ -56,3 +56,31 @@ def test_other_threads_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == ["done"]
+
+
+def test_a_hurried_block_is_told_once_and_left_at_the_second_signal() -> None:
+    told: list[str] = []
+
+    def search() -> None:
+        with finished_first(lambda: told.append("hurry")):
+            os.kill(os.getpid(), signal.SIGINT)
+            told.append("going on")
+            os.kill(os.getpid(), signal.SIGINT)
+            told.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
+    assert told == ["hurry", "going on"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_hurries_nobody() -> None:
+    told: list[str] = []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with finished_first(lambda: told.append("hurry")):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not told
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -124,7 +124,7 @@ def _print_found(
     deadline, found = Deadline(config.max_time), list[Sample]()
     try:
         with finished_first(deadline.interrupt):
-            found = generate(model, prefixes, deadline=deadline, **asdict(config))
+            found = generate(model, prefixes, deadline=deadline, **asdict(replace(config, max_time=None)))
     finally:  # an interrupt comes through here
         if as_json:
             assert config.seed is not None
@@ -143,14 +143,19 @@ def _fill(
     from lmkit.generation.infill import infill
     from lmkit.seeds import fresh_seed
 
+    if config.max_time is not None:
+        raise UsageError(
+            "--max-time cuts texts off, and one with a --suffix is whole or none; leave one of them out"
+        )
     config = replace(config, seed=fresh_seed() if config.seed is None else config.seed)
     assert config.seed is not None
-    found = [sample for prefix in prefixes for sample in infill(model, prefix, suffix, **asdict(config))]
-    if as_json:
-        JsonPrinter(found, model.tokenizer, seed=config.seed).close()
-        return
-    for sample in found:
-        click.echo(harmless(sample.text))
+    for prefix in prefixes:
+        found = infill(model, prefix, suffix, **asdict(config))
+        if as_json:
+            JsonPrinter(found, model.tokenizer, seed=config.seed).close()
+            continue
+        for sample in found:
+            click.echo(harmless(sample.text))
 
 
 def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: bool) -> None:

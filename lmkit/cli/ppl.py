@@ -79,24 +79,24 @@ def command(
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
-    before: list[tuple[str, LanguageModel]] = []
+    name, before = "", list[tuple[str, LanguageModel]]()
     if cache or dynamic:
         if context == "line":
             raise UsageError(
                 "--cache and --dynamic take up what the text said before, and with --context line each line is read "
                 "as the first; leave one of them out"
             )
-        *before, (_, loaded) = _adaptations(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
+        *before, (name, loaded) = _adaptations(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
     elif tune or each:
         raise UsageError("--tune and --each are about what adapts to the text; say what: --cache, --dynamic")
     corpus = Corpus.from_paths(chosen)  # one, since standard input comes but once
-    steps = [_step(name, model, corpus, context, show=not as_json) for name, model in before if each]
-    by_name, result = _measured(loaded, corpus, context)
+    steps = [_step(*step, corpus, context, show=not as_json)[0] for step in before if each]
+    last, by_name, result = _step(name, loaded, corpus, context, show=each and not as_json)
     checked = normalization(loaded, corpus) if check else None
     uses = _noted(folder, result) if sealed else 0
     if as_json:
         more: dict[str, Any] = {"test_uses": uses} if sealed else {}
-        more |= {"steps": steps} if each else {}
+        more |= {"steps": [*steps, last]} if each else {}
         more |= {"files": {name: found.as_dict() for name, found in by_name.items()}} if by_file else {}
         more |= {"check": asdict(checked)} if checked else {}
         click.echo(json_line(result.as_dict() | more))
@@ -138,37 +138,30 @@ def command(
         )
 
 
-def _measured(
-    model: LanguageModel, corpus: Corpus, context: Context | None
-) -> tuple[dict[str, Evaluation], Evaluation]:
-    """Measure a model on each file of a text, and on all of it, with a bar."""
+def _step(
+    name: str, model: LanguageModel, corpus: Corpus, context: Context | None, *, show: bool
+) -> tuple[dict[str, Any], dict[str, Evaluation], Evaluation]:
+    """Measure a model, after a step of its adaptation or as it is, with a bar; print a row of it.
+
+    Gives what is to be said of the step, the figures of each file, and those of all of them.
+    """
     from lmkit.evaluation import perplexity_by_file
     from lmkit.progress import Progress
 
+    began = time.perf_counter()
     with Progress(["scoring"], show=True) as progress:
         progress.stage("scoring")
-        return perplexity_by_file(
+        by_name, result = perplexity_by_file(
             model,
             corpus,
             context=context,
             report=lambda tokens: progress.advance(tokens - progress.amount),
         )
-
-
-def _step(
-    name: str, model: LanguageModel, corpus: Corpus, context: Context | None, *, show: bool
-) -> dict[str, Any]:
-    """Measure what a model was before the last step of its adaptation; print a row of it."""
-    began = time.perf_counter()
-    result = _measured(model, corpus, context)[1].as_dict()
     if show:
-        click.echo(f"{name:22} {result['perplexity']:.4f}")
-    return {
-        "name": name,
-        "perplexity": result["perplexity"],
-        "adaptive": result["adaptive"],
-        "seconds": round(time.perf_counter() - began, 3),
-    }
+        click.echo(f"{name:22} {result.perplexity:.4f}")
+    facts = result.as_dict()
+    step = {"name": name, "perplexity": facts["perplexity"], "adaptive": facts["adaptive"]}
+    return step | {"seconds": round(time.perf_counter() - began, 3)}, by_name, result
 
 
 def _adaptations(

@@ -151,13 +151,14 @@ def beam_search(
         # of each text one line end at most
         grown = step.grown(alive, 2 * config.beams, lambda totals, _: totals)
         going: list[tuple[int, Hypothesis]] = []
-        late = deadline.passed
         for _, number, h in grown:
-            if late or length == config.max_tokens or (lines and h.ended == lines):
+            if length == config.max_tokens or (lines and h.ended == lines):
                 over.append(h)
             elif len(going) < config.beams:
                 going.append((number, h))
         over = sorted(over, key=lambda h: -h.normalized(power))[: config.samples]
+        if deadline.passed:  # what is whole goes before what is cut
+            return [*over, *(h for _, h in going)][: config.samples]
         if not going:
             break
         bound = max(h.score for _, h in going) / config.max_tokens**power

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
-from lmkit.generation.beam import beam_search
+from lmkit.generation.beam import Hypothesis, beam_search
 from lmkit.generation.deadline import Deadline
 from lmkit.generation.distinct import distinct_texts
 from lmkit.generation.prefixes import Prefix, read_prefix
@@ -73,7 +73,7 @@ def generate(
         model: Any language model.
         prefix: The text to go on from, or several; unknown words in it are `<unk>` to the model and stay as written.
         deadline: What ends all texts, if another than `max_time`: its `interrupt` may be called from a signal handler
-            or another thread, and what there is by then is given.
+            or another thread, and what there is by then is given (a prefix that has not been reached, once).
         options: The fields of `lmkit.config.GenerationConfig`, which are the flags of `lmkit generate`: samples (of
             each prefix), max_tokens, lines, stop, temperature, top_k, top_p, min_p, beams, seed, ...
 
@@ -93,6 +93,8 @@ def generate(
     abbaabb
     """
     config = make(GenerationConfig, options)
+    if deadline is not None and config.max_time is not None:
+        raise UsageError("max_time is part of the deadline that is given; say it there: Deadline(max_time)")
     deadline = deadline or Deadline(config.max_time)
     prefixes = [read_prefix(model.tokenizer, text) for text in as_list(prefix)]
     if (config.beams > 1) + (config.best_of > 1) + config.distinct > 1:
@@ -107,9 +109,8 @@ def generate(
         )
     drawn = _drawn(model, prefixes, replace(config, samples=config.best_of), deadline)
 
-    def rank(
-        sample: Sample,
-    ) -> tuple[bool, bool, float]:  # what is whole, then what has begun, then the likeliest
+    def rank(sample: Sample) -> tuple[bool, bool, float]:
+        """Order what is whole before what has begun, and the likeliest first."""
         return sample.reason in _LATE, not sample.ids, -sample.score(config.length_penalty)
 
     best = []
@@ -139,15 +140,20 @@ def _searched(
         if place and deadline.passed:
             samples.append(Sample(prefix=prefix.text, text=prefix.text, reason=deadline.passed))
             continue
-        for number, found in enumerate(
-            search(model, prefix, read(model, prefix.ids), rules, config, deadline)
-        ):
-            sample = Sample(prefix=prefix.text, text=prefix.text, number=number)
-            for token in map(Text(0, prefix, model, config).take, *found.tokens()):
-                sample.add(token)
-                if token.reason is not None:  # a stop string, maybe before the end
-                    break
-            else:
-                sample.reason = deadline.passed or sample.reason
-            samples.append(sample)
+        found = search(model, prefix, read(model, prefix.ids), rules, config, deadline)
+        samples += [
+            _written(Text(0, prefix, model, config), hypothesis, number, late=deadline.passed)
+            for number, hypothesis in enumerate(found)
+        ]
     return samples
+
+
+def _written(text: Text, hypothesis: Hypothesis, number: int, *, late: str | None) -> Sample:
+    """Write a text that a search has found, which may be cut off where it was late."""
+    sample = Sample(prefix=text.prefix.text, text=text.prefix.text, number=number)
+    tokens = list(zip(*hypothesis.tokens(), strict=True))
+    for place, (token, logprob) in enumerate(tokens, start=1):
+        sample.add(text.take(token, logprob, late=late if place == len(tokens) else None))
+        if sample.reason == "stop":  # maybe before the end
+            break
+    return sample

@@ -37,7 +37,8 @@ def adapted(
     Args:
         model: Any language model; of a mixture, what is recurrent in it is adapted, and the weights are found anew.
         tune: A text that it has not learnt from, such as those that it is to read; lines in their natural order.
-        cache: Whether it remembers the text: a continuous cache for what is recurrent, one of n-grams for the whole.
+        cache: Whether it remembers the text: a continuous cache for what is recurrent, one of n-grams for the whole,
+            which is left out where it does not make the text likelier, so that the model itself may come back.
         dynamic: Whether what is recurrent in it learns from the text.
         report: Receives lines for the user: what each step makes of the text.
 
@@ -64,10 +65,7 @@ def adaptations(
     dynamic: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[str, LanguageModel]]:
-    """Give the name of each step of `adapted`, whose arguments it takes, and the model after it; the first is as it is.
-
-    A cache of n-grams that does not make the text likelier is left out.
-    """
+    """Give the name of each step of `adapted`, whose arguments it takes, and the model after it, first as it is."""
     if not (cache or dynamic):
         raise UsageError("there is nothing to adapt by; let the model have a cache, or be dynamic")
     if model.adaptive:

@@ -1,4 +1,8 @@
-"""Averaging of weights: what an optimiser circles around is better than where it is (Polyak and Juditsky 1992)."""
+"""Averaging of weights: what an optimiser circles around is better than where it is (Polyak and Juditsky 1992).
+
+Averaged descent begins with it when it no longer gets ahead (Merity et al. 2018, section 4); a mean over most of a
+training of several passes generalises better than its end (Izmailov et al. 2018).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The mean of a module's weights over the calls of `update`: of all of them alike, or fading with `decay`.
-
-    An exponential average (decay < 1) forgets the beginning by itself; the mean of all (decay 1) is what averaged
-    gradient descent uses from the moment on at which it no longer gets ahead (Merity et al. 2018, section 4).
+    """The mean of a module's weights over the calls of `update`.
 
     >>> module = nn.Linear(1, 1, bias=False)
     >>> average = WeightAverage(module)
@@ -27,9 +28,8 @@ class WeightAverage:
     3.0
     """
 
-    def __init__(self, module: nn.Module, *, decay: float = 1.0) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.parameters = list(module.parameters())
-        self.decay = decay
         self.count = 0
         self.means: list[Tensor] = [parameter.detach().clone() for parameter in self.parameters]
 
@@ -37,11 +37,8 @@ class WeightAverage:
     def update(self) -> None:
         """Take the weights as they are now into the mean."""
         self.count += 1
-        share = max(
-            1 / self.count, 1 - self.decay
-        )  # the first ones count alike, or the beginning would never fade
         for mean, parameter in zip(self.means, self.parameters, strict=True):
-            mean.lerp_(parameter, share)
+            mean.lerp_(parameter, 1 / self.count)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

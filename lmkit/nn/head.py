@@ -12,10 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_SCORES_AT_ONCE = {
-    "cpu": 1 << 23,
-    "cuda": 1 << 27,
-}  # enough rows for each reading of the table to be worth it
+# enough rows for each reading of the table to be worth it
+_SCORES_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 27}
 
 
 class Head(nn.Module):

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmkit.bundle import check
-from lmkit.errors import InputError, LmkitWarning, UsageError
-from lmkit.nn.preprocessing import resample
+from lmkit.errors import InputError, LmkitWarning, UsageError, did_you_mean
+from lmkit.nn.preprocessing import KINDS, resample
 from lmkit.report.picture import blank
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def draw(curves: Sequence[Curve], *, x: str = "seconds", between: str = "linear"
         UsageError: a curve says nothing of `x`, or there is no such way.
         ResourceError: matplotlib is not installed.
     """
+    if between not in KINDS:
+        raise UsageError(f"unknown interpolation {between!r}; {did_you_mean(between, KINDS)}")
     for curve in curves:
         if not curve.has(x):
             others = ", ".join(name for name in AXES if curve.has(name)) or "nothing else"

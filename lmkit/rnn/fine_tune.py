@@ -49,6 +49,11 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
     names = {f.name for f in fields(RnnConfig)} & initial.settings.keys() - {"head"}
     of_model = {name: initial.settings[name] for name in sorted(names)}
     if config.num_layers is not None and config.num_layers > of_model["num_layers"]:
+        if of_model["embedding_size"] != of_model["hidden_size"]:
+            raise UsageError(
+                f"num_layers can only grow where all layers are of one size, and embedding_size is "
+                f"{of_model['embedding_size']} and hidden_size {of_model['hidden_size']} in the model to begin from"
+            )
         of_model["num_layers"] = config.num_layers
     for name, value in of_model.items():
         asked = getattr(config, name)

@@ -22,7 +22,7 @@ def judged(
 
     Args:
         entries: Points of the curve, in their order.
-        comparable: Whether losses in training are of the same weights and words as those in validation.
+        comparable: Whether losses in training are of the same words as those in validation.
         rested: Whether it came to its end because validation no longer fell, so that more time is no help.
 
     >>> curve = [{"epoch": i, "train_loss": 3 - i / 4, "valid_loss": 3.0} for i in range(5)]

@@ -39,6 +39,8 @@ _FEW = 2000  # words, such as characters: the head costs nothing
 _SAMPLED_FROM = 8192  # words; below it a full softmax costs a CPU no more than drawing does
 _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
+_AVERAGED_PASSES = 3.0  # from which on, and
+_AVERAGED_STEPS = 500.0  # from which on a mean of the weights is better than the last ones
 _LAYERS = {"sru": 4}  # of the others, two
 
 
@@ -95,7 +97,12 @@ def settle(
     passes = default_epochs(len(ids) / (batch_size * bptt)) if config.budget is None else math.inf
     passes = config.epochs if config.epochs is not None else passes
     if timed:
-        if speed is None and (config.regularize is None or config.learning_rate is None):
+        left_open = (
+            config.regularize is None
+            or config.learning_rate is None
+            or (config.averaging == "auto" and config.optimizer == "adamw")
+        )
+        if speed is None and left_open:
             speed = speed_of(config, limit=_TRIAL_SHARE * budget)
         if speed is not None:
             passes = min(passes, speed * budget / len(ids))
@@ -106,13 +113,17 @@ def settle(
         config = replace(config, weight_decay=1.2e-6 if config.optimizer == "sgd" else 0.05)
     if config.regularize is None:
         config = replace(config, regularize=round(dial(passes, config.hidden_size or 1), 2))
+    if config.averaging == "auto":
+        often = passes >= _AVERAGED_PASSES and passes * len(ids) >= _AVERAGED_STEPS * batch_size * bptt
+        config = replace(config, averaging="mean" if often and config.optimizer == "adamw" else "off")
     if config.learning_rate is None:
         peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1)
         config = replace(config, learning_rate=float(f"{peak:.2g}"))
     layers = f"{config.num_layers} {config.cell} layers of {config.hidden_size} units"
     say(
         f"{layers}, {head} output layer over {vocab_size:,} words, {batch_size} streams of {bptt} steps, "
-        f"--learning-rate {config.learning_rate:g}, --regularize {config.regularize:g}, {precision} on {device}"
+        f"--learning-rate {config.learning_rate:g}, --regularize {config.regularize:g}, "
+        f"--averaging {config.averaging}, {precision} on {device}"
     )
     return config
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lmkit.json_text import finite
+from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.checkpoint import Arrays
 from lmkit.rnn.learner import Step
@@ -60,7 +61,7 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.best_weights = under("best", arrays) or None
     trainer.average = None
     if facts["averaged"] is not None:
-        trainer.average = trainer.new_average()
+        trainer.average = WeightAverage(trainer.network)
         trainer.average.count = facts["averaged"]
         for i, mean in enumerate(trainer.average.means):
             mean.copy_(torch.from_numpy(arrays[f"average.{i}"].copy()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ _MEASURED_TOKENS = 2000  # at least, of any text
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
 _RESCUES = 3  # times that this is done, each at half the rate of before
-_AVERAGED_FROM = 0.5  # of the training: an exponential average begins
+_AVERAGED_FROM = 0.25  # of the training: a mean of the weights begins
 _AVERAGED_EVERY = 10  # steps
 
 
@@ -109,8 +109,7 @@ class Trainer:
                 self.average.take()
             self.network.eval()
         self._refuse_divergence()
-        comparable = self.learner.sampled is None and self.average is None
-        shown = judged(self.entries, comparable=comparable, rested=self.cooling)
+        shown = judged(self.entries, comparable=self.learner.sampled is None, rested=self.cooling)
         if shown is not None:
             self._say(shown)
 
@@ -119,14 +118,15 @@ class Trainer:
         disable = None if self.report else True
         layout = "{l_bar}{bar}| {elapsed}"
         with tqdm(total=100, disable=disable, leave=False, bar_format=layout) as bar:
-            bar.update(100 * self.progress())
-            while not self.schedule.step or self.progress() < 1.0:
+            done = self.progress()
+            bar.update(100 * done)
+            while not self.schedule.step or done < 1.0:
                 with finished_first():
                     tokens += self._step()
                     done = self.progress()
                     if done >= self.mark or done >= 1.0:
                         speed = tokens / (self.schedule.elapsed - begun)
-                        self._measure(self._entry(speed), tokens)
+                        self._measure(self._entry(speed), tokens, last=done >= 1.0)
                         self.mark = (math.floor(done * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
                         begun, tokens = self.schedule.elapsed, 0
                 bar.update(100 * done - bar.n)
@@ -154,13 +154,14 @@ class Trainer:
         self.bad_steps = 0 if step.finite or step.overflowed else self.bad_steps + 1
         if self.bad_steps >= _BAD_STEPS:
             self._rescue(f"the loss has not been finite for {_BAD_STEPS} steps")
-        elif self.config.averaging == "ema" and progress > _AVERAGED_FROM:
-            self.average = self.average or self.new_average()
+        elif self.config.averaging == "mean":  # which a training that is made longer begins anew
+            started = progress > _AVERAGED_FROM
+            self.average = (self.average or WeightAverage(self.network)) if started else None
         if self.average is not None and self.schedule.step % _AVERAGED_EVERY == 0:
             self.average.update()
         return len(window)
 
-    def _measure(self, entry: dict[str, Any], tokens: int) -> None:
+    def _measure(self, entry: dict[str, Any], tokens: int, *, last: bool) -> None:
         """Add a point to the learning curve, and remember the weights if validation has never been lower."""
         if entry["train_loss"] is None or entry["train_loss"] > self.bearable:
             if entry["train_loss"] is not None:
@@ -174,18 +175,32 @@ class Trainer:
                     _MEASURED_TOKENS, int(self._measuring_share() * tokens)
                 )
                 self.part = part_of(self.valid, self.part_tokens)
-            with self.average.in_place() if self.average is not None else nullcontext():
-                loss = self.world.first(self._cross_entropy(self.part))
-                weights = state_arrays(self.network) if loss < self.best else None
+            loss, weights = self._validate(self.part, last=last)
             entry["valid_loss"], entry["valid_tokens"] = loss, self.part.size - self.part.shape[1]
             self._choose(loss, weights)
         self.steps = []
         self._tell(entry)
         self.good, self.last = self.last, take(self)
 
-    def new_average(self) -> WeightAverage:
-        """Begin an average of the weights, of the kind that was asked for."""
-        return WeightAverage(self.network, decay=0.99 if self.config.averaging == "ema" else 1.0)
+    def _validate(self, part: np.ndarray, *, last: bool) -> tuple[float, Arrays | None]:
+        """Give the loss of the mean of the weights, or of the weights, and those, if they are better than any before.
+
+        At the end both are measured: of a short training the mean may still hold too much of the beginning.
+        """
+        places: list[AbstractContextManager[None]] = []
+        averaged = self.average is not None and self.average.count > 0
+        if self.average is not None and averaged:
+            places.append(self.average.in_place())
+        if last or not averaged:
+            places.append(nullcontext())
+        lowest, weights = math.inf, None
+        for place in places:
+            with place:
+                loss = self.world.first(self._cross_entropy(part))
+                if loss < min(lowest, self.best):
+                    weights = state_arrays(self.network)
+            lowest = min(lowest, loss)  # which a loss that is no number leaves alone
+        return lowest, weights
 
     def _measuring_share(self) -> float:
         """Give how many tokens may be measured for each one trained on, by counting multiplications.
@@ -207,12 +222,12 @@ class Trainer:
             return
         if self.config.averaging == "asgd" and self.average is None:
             self._say(f"no better validation {self.waited} times running: averaging begins")
-            self.average, self.waited = self.new_average(), 0
+            self.average, self.waited = WeightAverage(self.network), 0
             return
         self._say(f"no better validation {self.waited} times running: back to the best weights, and to rest")
         if self.best_weights is not None:
             load_arrays(self.network, self.best_weights)
-            self.average = None if self.average is None else self.new_average()
+            self.average = None if self.average is None else WeightAverage(self.network)
         self.schedule.hurry(_COOLING_SHARE)
         self.cooling = True
 

@@ -48,31 +48,9 @@ def test_the_mean_of_all_counts_all_alike(steps):
     torch.testing.assert_close(averaged(average, module), weighted(path, [1 / steps] * steps))
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99])
-@pytest.mark.parametrize("steps", [1, 3, 25])
-def test_a_fading_mean_begins_as_that_of_all_and_then_forgets(decay, steps):
-    module = Tied().double()
-    average = WeightAverage(module, decay=decay)
-    path = wander(module, average, steps)
-    shares: list[float] = []
-    for count in range(1, steps + 1):
-        share = max(1 / count, 1 - decay)
-        shares = [(1 - share) * old for old in shares] + [share]
-    torch.testing.assert_close(averaged(average, module), weighted(path, shares))
-
-
-def test_long_after_its_beginning_a_fading_mean_is_an_exponential_one():
-    module = nn.Linear(1, 1, bias=False).double()
-    average = WeightAverage(module, decay=0.8)
-    path = [step["weight"].item() for step in wander(module, average, 100)]
-    expected = sum(0.2 * 0.8**age * value for age, value in enumerate(reversed(path)))
-    assert averaged(average, module)["weight"].item() == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("decay", [1.0, 0.9])
-def test_the_weights_before_the_first_update_do_not_count(decay):
+def test_the_weights_before_the_first_update_do_not_count():
     module = nn.Linear(2, 2)
-    average = WeightAverage(module, decay=decay)
+    average = WeightAverage(module)
     (only,) = wander(module, average, 1)
     torch.testing.assert_close(averaged(average, module), only, rtol=0, atol=0)
 

@@ -148,5 +148,11 @@ def test_layers_may_be_put_on_top(initial: lmkit.RnnModel) -> None:
         settled(shallower, initial=deeper, given=["num_layers"])
 
 
+def test_layers_of_another_size_cannot_be_put_on_top() -> None:
+    model = fit(embedding_size=8, epochs=1)
+    with pytest.raises(UsageError, match="only grow where all layers are of one size"):
+        settled(RnnConfig(num_layers=2), initial=model, given=["num_layers"])
+
+
 def test_the_vocabulary_of_a_tuned_model_is_of_words(initial: lmkit.RnnModel) -> None:
     assert isinstance(tuned(initial, **STILL).tokenizer, WordTokenizer)

@@ -185,3 +185,12 @@ def test_passes_need_no_measuring() -> None:
 def test_few_words_have_a_full_head_and_many_a_sampled_one() -> None:
     assert settled(vocab_size=100, epochs=1)[0].head == "full"
     assert settled(epochs=1)[0].head == "sampled"
+
+
+def test_a_mean_of_the_weights_is_for_many_passes_and_steps() -> None:
+    often = {"hidden_size": 8, "learning_rate": 1e-3, "regularize": 0.0}
+    assert settled(epochs=10, **often)[0].averaging == "mean"  # of 89 steps each
+    assert settled(epochs=2.9, batch_size=4, **often)[0].averaging == "off"
+    assert settled(epochs=4, **often)[0].averaging == "off"
+    assert settled(epochs=10, optimizer="sgd", **often)[0].averaging == "off"
+    assert settled(epochs=1, averaging="mean", **often)[0].averaging == "mean"

@@ -180,12 +180,29 @@ def test_it_ends_early_when_validation_no_longer_falls_and_keeps_the_best_weight
 def test_means_of_weights_begin_anew_at_the_best_ones() -> None:
     rng = np.random.default_rng(0)
     noise, other = (np.append(rng.integers(3, 5, 500), 2).astype(np.int32) for _ in range(2))
-    how = {"epochs": 400, "patience": 3, "hidden_size": 48, "bptt": 25, "averaging": "ema"}
+    how = {"epochs": 400, "patience": 3, "hidden_size": 48, "bptt": 25, "averaging": "mean"}
     model, points = fit(noise, other, **how)
     best = min(point["valid_loss"] for point in points)
     cooled = [point["valid_loss"] for point in points if point["learning_rate"] < points[1]["learning_rate"]]
     assert cooled[-1] < best + 0.1  # from the best weights on, and not from those that had learnt by heart
     assert -model.score_ids(other)[0].astype(float).mean() == pytest.approx(best, abs=0.05)
+
+
+def test_a_mean_that_is_behind_the_weights_is_not_taken() -> None:
+    """Of a short training the mean holds too much of the beginning."""
+    rng = np.random.default_rng(0)
+    ids, valid = (
+        np.append(3 + np.cumsum(rng.integers(1, 3, 3000)) % 9, 2).astype(np.int32) for _ in range(2)
+    )
+    how = {"epochs": 4, "hidden_size": 24, "bptt": 25, "patience": 0}
+    ends = {}
+    for averaging in ("off", "mean"):
+        model, points = fit(ids, valid, averaging=averaging, **how)
+        ends[averaging] = points[-1]["valid_loss"], model.arrays()
+    middle = [point["valid_loss"] for point in points[:-1]]
+    assert min(middle) > ends["off"][0]  # of the mean
+    assert ends["mean"][0] == ends["off"][0]
+    assert all(np.array_equal(ends["mean"][1][name], array) for name, array in ends["off"][1].items())
 
 
 def test_plain_descent_is_not_undone_by_its_weight_decay() -> None:
