@@ -98,6 +98,9 @@ def _print(
             )
         _print_found(model, prefixes, config, apart=apart, as_json=as_json)
         return
+    tokens = stream(
+        model, prefixes, logprobs=as_json or show_probs, **asdict(config)
+    )  # refuses what is no text
     printer: JsonPrinter | TextPrinter
     if as_json:
         unbegun = "max_time" if config.max_time and config.max_tokens else "max_tokens"
@@ -109,7 +112,7 @@ def _print(
         printer = JsonPrinter(samples, model.tokenizer, seed=config.seed)
     else:
         printer = TextPrinter(prefixes, config.samples, apart=apart, show_probs=show_probs)
-    print_all(stream(model, prefixes, logprobs=as_json or show_probs, **asdict(config)), printer)
+    print_all(tokens, printer)
 
 
 def _print_found(

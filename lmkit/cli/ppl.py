@@ -79,7 +79,8 @@ def command(
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
-    name, before = "", list[tuple[str, LanguageModel]]()
+    name = ""
+    before: list[tuple[str, LanguageModel]] = []
     if cache or dynamic:
         if context == "line":
             raise UsageError(

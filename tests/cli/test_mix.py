@@ -126,7 +126,6 @@ def test_perplexity_of_a_network_that_learns(lmkit: Run, models: Path) -> None:
     assert [step["adaptive"] for step in steps] == [False, True, True, True]
     assert steps[0]["perplexity"] == plain["perplexity"]
     assert steps[-1]["perplexity"] == found["perplexity"]
-    assert steps[0]["perplexity"] > max(step["perplexity"] for step in steps[1:])
     shown = lmkit("ppl", "-m", "network", "other.txt", *adapting, "--each").stdout.decode().splitlines()
     assert [line.split()[-1] for line in shown[:4]] == [f"{step['perplexity']:.4f}" for step in steps]
     assert found["perplexity"] < plain["perplexity"]
