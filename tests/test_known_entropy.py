@@ -41,6 +41,7 @@ def source_scores() -> list[float]:
     return [stories.source().log_probability(line) for line in LINES]
 
 
+@pytest.mark.timeout(900)  # a busy machine trains the network ten times as long
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_model_comes_near_the_source_and_never_beats_it(name: str) -> None:
     options, share = RECIPES[name]
