@@ -98,9 +98,8 @@ def _print(
             )
         _print_found(model, prefixes, config, apart=apart, as_json=as_json)
         return
-    tokens = stream(
-        model, prefixes, logprobs=as_json or show_probs, **asdict(config)
-    )  # refuses what is no text
+    # before anything is printed: it refuses what is no text
+    tokens = stream(model, prefixes, logprobs=as_json or show_probs, **asdict(config))
     printer: JsonPrinter | TextPrinter
     if as_json:
         unbegun = "max_time" if config.max_time and config.max_tokens else "max_tokens"

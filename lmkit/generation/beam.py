@@ -114,24 +114,14 @@ class Step:
         return Step(self.model, self.rules, state, past, self.spelling, typed)
 
 
-def beam_search(
-    model: LanguageModel,
-    prefix: Prefix,
-    state: Any,
-    rules: Chain,
-    config: GenerationConfig,
-    deadline: Deadline,
-) -> list[Hypothesis]:
+def beam_search(step: Step, config: GenerationConfig, deadline: Deadline) -> list[Hypothesis]:
     """Give the likeliest `samples` texts that `beams` at a time have come to, the best first.
 
     A text is over at its last line end or after `max_tokens`; of those, the best are kept. The search is over when no
     text that goes on can come to be better: log p only falls, and a longer text divides it by more.
 
     Args:
-        model: Any language model.
-        prefix: What it goes on from.
-        state: (1,) after the certain tokens of the prefix.
-        rules: All but a draw; a temperature of 0 leaves no second hypothesis.
+        step: The first, whose rules are all but a draw; a temperature of 0 leaves no second hypothesis.
         config: `beams`, `samples`, `max_tokens`, `lines` and `length_penalty`.
         deadline: When the best texts so far are given, whether or not they are over.
 
@@ -144,9 +134,8 @@ def beam_search(
         )
     if config.temperature == 0:
         raise UsageError("a temperature of 0 leaves one text to search among; drop it, or drop beams")
-    power, lines = config.length_penalty, line_ends(model, config)
+    power, lines = config.length_penalty, line_ends(step.model, config)
     alive, over = [Hypothesis(None, -1, 0.0, 0.0)], list[Hypothesis]()
-    step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
         # of each text one line end at most
         grown = step.grown(alive, 2 * config.beams, lambda totals, _: totals)

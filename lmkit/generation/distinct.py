@@ -9,45 +9,30 @@ next tokens under the condition that the highest is that of their beginning, and
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.generation.beam import Hypothesis, Step
 from lmkit.generation.deadline import Deadline
-from lmkit.generation.prefixes import Prefix
-from lmkit.generation.processors import Chain
 from lmkit.generation.streaming import line_ends
-from lmkit.model import LanguageModel
 from lmkit.seeds import check_seed, fresh_seed, generator
 
 
-def distinct_texts(
-    model: LanguageModel,
-    prefix: Prefix,
-    state: Any,
-    rules: Chain,
-    config: GenerationConfig,
-    deadline: Deadline,
-) -> list[Hypothesis]:
+def distinct_texts(step: Step, config: GenerationConfig, deadline: Deadline) -> list[Hypothesis]:
     """Draw `samples` different texts, in the order in which they would be drawn one by one.
 
     There are fewer if the rules allow no more.
 
     Args:
-        model: Any language model.
-        prefix: What they go on from.
-        state: (1,) after the certain tokens of the prefix.
-        rules: What the distributions go through; texts are drawn from what comes out.
+        step: The first; texts are drawn from what comes out of its rules.
         config: `samples`, `max_tokens`, `lines` and `seed`.
         deadline: When texts are given as far as they have come.
     """
     rng = generator(check_seed(fresh_seed() if config.seed is None else config.seed), 0)
-    lines = line_ends(model, config)
+    lines = line_ends(step.model, config)
     alive, keys = [Hypothesis(None, -1, 0.0, 0.0)], np.zeros(1)
     over: list[tuple[float, int, Hypothesis]] = []  # key, the beginning that it was, -1 for none, and text
-    step = Step.first(model, prefix, state, rules)
     for length in range(1, config.max_tokens + 1):
         longer = step.grown(alive, config.samples, partial(_keys, highest_keys=keys, rng=rng))
         grown = sorted(over + longer, key=lambda entry: -entry[0])[: config.samples]

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmkit.config import GenerationConfig
 from lmkit.errors import UsageError
-from lmkit.generation.beam import Hypothesis, beam_search
+from lmkit.generation.beam import Hypothesis, Step, beam_search
 from lmkit.generation.deadline import Deadline
 from lmkit.generation.distinct import distinct_texts
 from lmkit.generation.prefixes import Prefix, read_prefix
@@ -140,7 +140,7 @@ def _searched(
         if place and deadline.passed:
             samples.append(Sample(prefix=prefix.text, text=prefix.text, reason=deadline.passed))
             continue
-        found = search(model, prefix, read(model, prefix.ids), rules, config, deadline)
+        found = search(Step.first(model, prefix, read(model, prefix.ids), rules), config, deadline)
         samples += [
             _written(Text(0, prefix, model, config), hypothesis, number, late=deadline.passed)
             for number, hypothesis in enumerate(found)

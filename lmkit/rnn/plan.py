@@ -96,12 +96,10 @@ def settle(
         config, speed = _fitting(config, len(ids), speed_of, sizes=sizes, budget=budget, device=device)
     passes = default_epochs(len(ids) / (batch_size * bptt)) if config.budget is None else math.inf
     passes = config.epochs if config.epochs is not None else passes
+    if config.averaging == "auto" and config.optimizer == "sgd":
+        config = replace(config, averaging="off")
     if timed:
-        left_open = (
-            config.regularize is None
-            or config.learning_rate is None
-            or (config.averaging == "auto" and config.optimizer == "adamw")
-        )
+        left_open = config.regularize is None or config.learning_rate is None or config.averaging == "auto"
         if speed is None and left_open:
             speed = speed_of(config, limit=_TRIAL_SHARE * budget)
         if speed is not None:
@@ -115,7 +113,7 @@ def settle(
         config = replace(config, regularize=round(dial(passes, config.hidden_size or 1), 2))
     if config.averaging == "auto":
         often = passes >= _AVERAGED_PASSES and passes * len(ids) >= _AVERAGED_STEPS * batch_size * bptt
-        config = replace(config, averaging="mean" if often and config.optimizer == "adamw" else "off")
+        config = replace(config, averaging="mean" if often else "off")
     if config.learning_rate is None:
         peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1)
         config = replace(config, learning_rate=float(f"{peak:.2g}"))

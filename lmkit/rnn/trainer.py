@@ -32,10 +32,9 @@ from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.noise import noise_share
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.snapshot import restore, take
-from lmkit.rnn.validation import cross_entropy, part_of
+from lmkit.rnn.validation import cross_entropy, measured_share, part_of
 
 MEASUREMENTS = 20  # of the validation, over the whole training
-_MEASURING_SHARE = 0.04  # of the arithmetic of a training that goes into measuring
 _MEASURED_TOKENS = 2000  # at least, of any text
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
@@ -171,9 +170,8 @@ class Trainer:
             return
         if self.valid is not None:
             if self.part is None:  # one part for the whole run, or its losses could not be compared
-                self.part_tokens = self.part_tokens or max(
-                    _MEASURED_TOKENS, int(self._measuring_share() * tokens)
-                )
+                share = measured_share(self.network, self.learner.sampled)
+                self.part_tokens = self.part_tokens or max(_MEASURED_TOKENS, int(share * tokens))
                 self.part = part_of(self.valid, self.part_tokens)
             loss, weights = self._validate(self.part, last=last)
             entry["valid_loss"], entry["valid_tokens"] = loss, self.part.size - self.part.shape[1]
@@ -188,10 +186,9 @@ class Trainer:
         At the end both are measured: of a short training the mean may still hold too much of the beginning.
         """
         places: list[AbstractContextManager[None]] = []
-        averaged = self.average is not None and self.average.count > 0
-        if self.average is not None and averaged:
+        if self.average is not None and self.average.count:
             places.append(self.average.in_place())
-        if last or not averaged:
+        if last or not places:
             places.append(nullcontext())
         lowest, weights = math.inf, None
         for place in places:
@@ -201,17 +198,6 @@ class Trainer:
                     weights = state_arrays(self.network)
             lowest = min(lowest, loss)  # which a loss that is no number leaves alone
         return lowest, weights
-
-    def _measuring_share(self) -> float:
-        """Give how many tokens may be measured for each one trained on, by counting multiplications.
-
-        Training passes forwards and twice backwards, perhaps with a few words only; measuring, once, with all.
-        """
-        layers = sum(parameter.numel() for parameter in self.network.stack.parameters())
-        words, size = self.network.output.weight.shape
-        sampled = self.learner.sampled
-        trained = words if sampled is None else len(sampled.frequent) + sampled.drawn
-        return _MEASURING_SHARE * 3 * (layers + trained * size) / (layers + words * size)
 
     def _choose(self, loss: float, weights: Arrays | None) -> None:
         """Keep the weights that were measured, if they are the best; come to rest if none have been better for long."""

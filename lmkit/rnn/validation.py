@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.batches import streams, windows
 from lmkit.rnn.network import Network
 
 _STREAMS = 16
+_SHARE = 0.04  # of the arithmetic of a training that goes into measuring
 
 
 def part_of(ids: np.ndarray, tokens: int) -> np.ndarray:
@@ -32,3 +34,14 @@ def cross_entropy(network: Network, columns: np.ndarray, *, bptt: int) -> float:
             count += len(targets)
     network.train(training)
     return total / count
+
+
+def measured_share(network: Network, sampled: SampledSoftmax | None) -> float:
+    """Give how many tokens may be measured for each one trained on, by counting multiplications.
+
+    Training passes forwards and twice backwards, perhaps with a few words only; measuring, once, with all.
+    """
+    layers = sum(parameter.numel() for parameter in network.stack.parameters())
+    words, size = network.output.weight.shape
+    trained = words if sampled is None else len(sampled.frequent) + sampled.drawn
+    return _SHARE * 3 * (layers + trained * size) / (layers + words * size)
