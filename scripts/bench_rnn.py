@@ -40,7 +40,7 @@ from lmkit.nn.cells import CELLS, make_cell
 from lmkit.nn.devices import choose, prepare
 from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.precision import Precision, fastest
-from lmkit.nn.row_adam import RowAdam
+from lmkit.nn.row_rmsprop import RowRmsProp
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.network import Network
 
@@ -189,7 +189,7 @@ def speed(options: argparse.Namespace) -> None:
             rates = [_head_rate(name, words, precision) for precision in precisions]
             shown = " | ".join(f"{rate:,.0f}" for rate in rates)
             print(f"| {name} head, {words:,} words, 400 units | {shown} |", flush=True)
-    print("\n| Adam on a table of 33,278 x 400, 4,573 rows of which have a gradient | ms |\n|---|---|")
+    print("\n| A step of a table of 33,278 x 400, 4,573 rows of which have a gradient | ms |\n|---|---|")
     for name, rate in _adam_times(device).items():
         print(f"| {name} | {1e3 * rate:.1f} |", flush=True)
     print("\n| a single step, one thread | ms |\n|---|---|")
@@ -242,7 +242,7 @@ def _adam_times(device: torch.device) -> dict[str, float]:
     values = 1e-3 * torch.randn(4573, 400, device=device)
     found = {}
     for name, kind in (
-        ("rows by a compiled loop", RowAdam),
+        ("rows by a compiled loop", RowRmsProp),
         ("rows by torch.optim.SparseAdam", torch.optim.SparseAdam),
         ("the whole table by torch.optim.AdamW, fused", partial(torch.optim.AdamW, fused=True)),
     ):

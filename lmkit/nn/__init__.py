@@ -4,7 +4,7 @@ what comes before       preprocessing
 textbook functions      activations  softmax  losses  norms  dropout  regularization  init
 layers                  recurrence  cells  gates  mogrifier  sru  scan  stack
 heads                   heads  head  full_softmax  adaptive_softmax
-learning                optim  row_adam  clip  weight_decay  averaging  gradients  sampled_softmax  distillation
+learning                optim  row_rmsprop  clip  weight_decay  averaging  gradients  sampled_softmax  distillation
 drawing words           inversion  screening  rows
 machines and models     devices  precision  diagnostics  saving
 compiled loops          row_kernels  screening_kernels  sru_loop

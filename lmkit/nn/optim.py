@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lmkit.errors import UsageError, did_you_mean
-from lmkit.nn.row_adam import RowAdam
+from lmkit.nn.row_rmsprop import RowRmsProp
 from lmkit.nn.weight_decay import parameter_groups
 
 OPTIMIZERS = ("adamw", "sgd")
+_BETA = 0.99  # of the mean square gradient
 
 
 class Optimizers:
@@ -76,7 +77,6 @@ def make_optimizers(
     learning_rate: float = 1e-3,
     weight_decay: float = 0.01,
     sparse: Collection[nn.Parameter] = (),
-    dense_share: float = 1.0,
 ) -> Optimizers:
     """Make what trains a module: `sgd`, or `adamw` with decoupled weight decay (Loshchilov and Hutter 2019).
 
@@ -84,7 +84,8 @@ def make_optimizers(
         w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + 1e-8) - lr weight_decay w
 
     By the fused kernel where there is one (33k x 256 weights on two cores: 4 ms a step, 38 without). `sparse` are the
-    parameters whose gradients are sparse; they do not decay. With AdamW all others learn at `dense_share` of the rate.
+    parameters whose gradients are sparse: with AdamW their rows have no mean m of the gradients (`RowRmsProp`) and do
+    not decay.
 
     >>> len(make_optimizers("adamw", nn.Linear(2, 3)).parts)
     1
@@ -100,14 +101,12 @@ def make_optimizers(
         if sparse:
             groups.append({"params": list(sparse), "weight_decay": 0.0})
         return Optimizers(torch.optim.SGD(groups, lr=learning_rate))
-    betas = (0.9, 0.99)
     parts: list[torch.optim.Optimizer] = []
     if groups:
         fused = all(parameter.device.type in ("cpu", "cuda") for parameter in module.parameters())
-        rate = learning_rate * dense_share
-        parts.append(torch.optim.AdamW(groups, lr=rate, betas=betas, fused=fused))
+        parts.append(torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, _BETA), fused=fused))
     if sparse:
-        parts.append(RowAdam(sparse, lr=learning_rate, betas=betas))
+        parts.append(RowRmsProp(sparse, lr=learning_rate, beta=_BETA))
     return Optimizers(*parts)
 
 

@@ -24,8 +24,6 @@ from lmkit.rnn.distributed import World
 from lmkit.rnn.network import Network, States
 from lmkit.rnn.teacher import Teacher
 
-_NARROW = 128  # units of a layer; the weights of wider ones learn at less than the rate
-
 
 @dataclass(frozen=True)
 class Step:
@@ -87,15 +85,12 @@ class Learner:
         self.states: States | None = None
         self.scale = 1.0
         network.sparse = sampled is not None
-        # with its width a layer's output moves further by each step, but not a row of a table (Yang et al. 2021)
-        narrowness = min(1.0, _NARROW / network.stack.hidden_size) if sampled else 1.0
         self.optimizers = make_optimizers(
             optimizer,
             network,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             sparse=network.tables() if sampled else (),
-            dense_share=narrowness,
         )
 
     def step(self, window: Window, *, number: int, rate: float, noise: float) -> Step:

@@ -115,7 +115,7 @@ def settle(
         often = passes >= _AVERAGED_PASSES and passes * len(ids) >= _AVERAGED_STEPS * batch_size * bptt
         config = replace(config, averaging="mean" if often else "off")
     if config.learning_rate is None:
-        peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1)
+        peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1, head=head)
         config = replace(config, learning_rate=float(f"{peak:.2g}"))
     layers = f"{config.num_layers} {config.cell} layers of {config.hidden_size} units"
     say(
@@ -180,16 +180,20 @@ def suited_sizes(device: torch.device, *, small: bool) -> dict[str, Size]:
     return MANY_WORDS if device.type == "cpu" else MANY_WORDS_ON_A_GPU
 
 
-def rate(passes: float, units: int) -> float:
+def rate(passes: float, units: int, *, head: str = "full") -> float:
     """Give the peak rate of AdamW that suits so many passes over a text: who has little time takes long steps.
 
-    1.6e-2 up to two passes, then less, half of it at eleven, and 4e-3 from 64 on; and from 512
-    units on less by the root of the width.
+    1.6e-2 up to two passes, then less, half of it at eleven, and 4e-3 from 64 on. The wider a layer or a row of the
+    table is, the further a step moves what comes of it: with a sampled softmax the rate falls with the width from 128
+    units on (Yang et al. 2021), otherwise by its root from 512 on.
 
     >>> [round(rate(passes, 400), 4) for passes in (0.3, 2, 4, 10, 100)], round(rate(1, 2048), 4)
     ([0.016, 0.016, 0.0121, 0.0084, 0.004], 0.008)
+    >>> rate(2, 256, head="sampled")
+    0.008
     """
-    return max(4e-3, 1.6e-2 * min(1.0, (2 / max(passes, 1e-3)) ** 0.4)) * min(1.0, (512 / units) ** 0.5)
+    width = min(1.0, 128 / units) if head == "sampled" else min(1.0, (512 / units) ** 0.5)
+    return width * max(4e-3, 1.6e-2 * min(1.0, (2 / max(passes, 1e-3)) ** 0.4))
 
 
 def sized(config: RnnConfig, size: Size) -> RnnConfig:

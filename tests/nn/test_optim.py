@@ -6,7 +6,7 @@ from torch import nn
 
 from lmkit.errors import UsageError
 from lmkit.nn.optim import OPTIMIZERS, Optimizers, make_optimizers, warmup_cosine
-from lmkit.nn.row_adam import RowAdam
+from lmkit.nn.row_rmsprop import RowRmsProp
 from tests.nn.conftest import Network, names
 
 
@@ -101,7 +101,7 @@ def test_finds_a_minimum(kind):
 def test_sparse_parameters_have_an_optimizer_of_their_own_and_do_not_decay():
     words = Words()
     dense, rows = make("adamw", words, weight_decay=0.1).parts
-    assert isinstance(rows, RowAdam)
+    assert isinstance(rows, RowRmsProp)
     assert [id(p) for group in rows.param_groups for p in group["params"]] == [id(p) for p in words.rows()]
     assert sum(len(group["params"]) for group in dense.param_groups) == 4
     assert not any(names(words, group) & {"table.weight", "bias"} for group in dense.param_groups)

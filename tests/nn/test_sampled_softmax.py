@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lmkit.nn import sampled_softmax
 from lmkit.nn.full_softmax import FullHead
-from lmkit.nn.row_adam import RowAdam
+from lmkit.nn.row_rmsprop import RowRmsProp
 from lmkit.nn.sampled_softmax import SampledSoftmax
 
 V, E, N = 30, 4, 50
@@ -310,7 +310,7 @@ def test_training_by_it_finds_the_distribution():
     following = (truth.cumsum(1)[seen] < rng.random(len(seen))[:, None]).sum(1).clip(max=words - 1)
     sampled = SampledSoftmax(np.bincount(following, minlength=words), frequent=8, drawn=12)
     head = FullHead(vocab_size=words, input_size=contexts)
-    optimizer = RowAdam(head.parameters(), lr=0.1, betas=(0.9, 0.99))
+    optimizer = RowRmsProp(head.parameters(), lr=0.1)
     one_hot = torch.eye(contexts)
     steps = torch.from_numpy(np.stack([seen, following], 1)).split(200)
     for number, step in enumerate(steps):

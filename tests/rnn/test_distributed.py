@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -73,6 +74,15 @@ def test_two_processes_agree_with_one(texts: Path, flags: tuple[str, ...]) -> No
     assert lmkit.perplexity(two, text).perplexity == pytest.approx(
         lmkit.perplexity(one, text).perplexity, rel=1e-4
     )
+
+
+def test_two_processes_end_by_one_clock(texts: Path) -> None:
+    """Each has a clock of its own; were one at its last measurement alone, it would wait for the other for ever."""
+    options = ("--epochs=1000000", "--budget=6s", "--averaging=mean")
+    model = train(texts, "timed", *options, processes=2)
+    entries = [json.loads(line) for line in (texts / "timed" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["progress"] for entry in entries if "progress" in entry][-1] == 1.0
+    assert lmkit.perplexity(model, (texts / "valid.txt").read_text()).perplexity < len(model.tokenizer.vocab)
 
 
 def test_streams_are_shared_out_evenly() -> None:

@@ -41,16 +41,6 @@ def second_step(learner: Learner, reader: Reader) -> tuple[Step, list[torch.Tens
     return step, [g.to_dense() if g.is_sparse else g for g in gradients]
 
 
-@pytest.mark.parametrize(("units", "share"), [(64, 1.0), (128, 1.0), (256, 0.5)])
-def test_wide_layers_learn_at_less_than_the_tables(units: int, share: float) -> None:
-    how = {"hidden_size": units, "cell": "sru", "num_layers": 1, "learning_rate": 0.01}
-    layers, tables = made(head="sampled", samples=16, **how)[0].optimizers.parts
-    assert {group["lr"] for group in layers.param_groups} == {0.01 * share}
-    assert {group["lr"] for group in tables.param_groups} == {0.01}
-    (everything,) = made(head="full", **how)[0].optimizers.parts
-    assert {group["lr"] for group in everything.param_groups} == {0.01}
-
-
 def test_a_step_is_taken_under_the_noise_of_its_time() -> None:
     learner, reader, config = made(regularize=1.0)
     network = learner.network
