@@ -190,7 +190,7 @@ def speed(options: argparse.Namespace) -> None:
             shown = " | ".join(f"{rate:,.0f}" for rate in rates)
             print(f"| {name} head, {words:,} words, 400 units | {shown} |", flush=True)
     print("\n| A step of a table of 33,278 x 400, 4,573 rows of which have a gradient | ms |\n|---|---|")
-    for name, rate in _adam_times(device).items():
+    for name, rate in _table_times(device).items():
         print(f"| {name} | {1e3 * rate:.1f} |", flush=True)
     print("\n| a single step, one thread | ms |\n|---|---|")
     torch.set_num_threads(1)
@@ -237,7 +237,7 @@ def _cell_rate(kind: str, units: int, precision: Precision, dtype: torch.dtype =
     return 70 * 32 / _best(work, device, 8)
 
 
-def _adam_times(device: torch.device) -> dict[str, float]:
+def _table_times(device: torch.device) -> dict[str, float]:
     rows = torch.randperm(33_278)[:4573].sort().values.to(device)
     values = 1e-3 * torch.randn(4573, 400, device=device)
     found = {}

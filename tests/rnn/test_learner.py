@@ -41,6 +41,15 @@ def second_step(learner: Learner, reader: Reader) -> tuple[Step, list[torch.Tens
     return step, [g.to_dense() if g.is_sparse else g for g in gradients]
 
 
+@pytest.mark.parametrize("head", ["sampled", "full"])
+@pytest.mark.parametrize("units", [64, 128, 256])
+def test_layers_and_tables_learn_at_the_rate_that_is_asked_for(units: int, head: str) -> None:
+    how = {"hidden_size": units, "cell": "sru", "num_layers": 1, "learning_rate": 0.01, "samples": 16}
+    parts = made(head=head, **how)[0].optimizers.parts
+    assert len(parts) == (2 if head == "sampled" else 1)
+    assert {group["lr"] for part in parts for group in part.param_groups} == {0.01}
+
+
 def test_a_step_is_taken_under_the_noise_of_its_time() -> None:
     learner, reader, config = made(regularize=1.0)
     network = learner.network
