@@ -1,6 +1,6 @@
 """The bootstrap: how far a difference between two models is one of the text at hand (Efron 1979; Koehn 2004).
 
-Lines are drawn anew from the text, with replacement, again and again; the spread of the differences found is that which
+Parts of the text are drawn anew, with replacement, again and again; the spread of the differences found is that which
 other texts of its kind would have. It is paired: both models are measured on the same lines each time.
 """
 
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmkit.seeds import check_seed
+
 RESAMPLES = 10_000
-_GROUPS = 1000  # of neighbouring lines, drawn together
+_GROUPS = 100  # of neighbouring lines, drawn together: long ones, for articles are
 _LINES = 5  # a group, if there are enough
 _FEWEST = 20  # groups from which something can be said
 _AT_ONCE = 500
@@ -45,12 +47,12 @@ def paired_bootstrap(
     Args:
         differences: (L,) what one model has more than the other on each line.
         sizes: (L,) what it is divided by: the line's bytes, or tokens.
-        resamples: How often lines are drawn.
+        resamples: How often a text is drawn.
         seed: Of the draws.
 
-    Groups of neighbouring lines are drawn together, for lines that stand together depend on each other: five lines or
-    more, in 20 to 1,000 groups, of fewer lines where there are not a hundred. Of fewer than 20 lines, or where a
-    difference is infinite, nothing but the difference itself can be said.
+    Groups of neighbouring lines are drawn together, for lines that stand together depend on each other (a block
+    bootstrap, Künsch 1989): a hundredth of the text each, five lines at least; where there are not a hundred lines,
+    20 groups. Of fewer than 20 lines, or where a difference is infinite, nothing but the difference itself can be said.
 
     >>> found = paired_bootstrap(np.arange(100.0), np.full(100, 10.0))
     >>> found.estimate, found.low < 4.95 < found.high, found.p_value < 0.001
@@ -64,7 +66,7 @@ def paired_bootstrap(
     count = min(_GROUPS, max(_FEWEST, len(sizes) // _LINES))
     starts = np.linspace(0, len(sizes), count, endpoint=False).astype(np.int64)
     summed = np.stack([np.add.reduceat(column.astype(np.float64), starts) for column in (differences, sizes)])
-    rng, groups = np.random.default_rng(seed), len(starts)
+    rng, groups = np.random.default_rng(check_seed(seed)), len(starts)
     found = []
     for begin in range(0, resamples, _AT_ONCE):
         drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(_AT_ONCE, resamples - begin))

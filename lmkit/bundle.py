@@ -168,3 +168,18 @@ def measurable_texts(folder: Path) -> dict[str, list[str]]:
         elif named := splits.get(f"{name}_files"):
             found[name] = [str(path) for path in named]
     return found
+
+
+def may_have_learnt(model: Path, *, from_texts_of: Path, name: str) -> bool:
+    """Say whether a model was trained on the `test` or `valid` text of another one, as far as their records tell.
+
+    It was if that text is one of its sources, or if it shares a source and held out less of it.
+    """
+    if model.is_file() or from_texts_of.is_file():
+        return False
+    its, other = read_json(model / "splits.json"), read_json(from_texts_of / "splits.json")
+    sources = {os.path.abspath(source) for source in its.get("sources", [])}
+    if named := other.get(f"{name}_files"):
+        return not sources.isdisjoint(named)
+    shared = not sources.isdisjoint(os.path.abspath(source) for source in other.get("sources", []))
+    return shared and its.get("holdout", 0.0) < other.get("holdout", 0.0)

@@ -78,7 +78,9 @@ def filter_lines(
     assert quantile is not None
     found = [(-block.logprobs / block.tokens).astype(np.float32) for block in blocks]
     surprisals = np.concatenate(found)
-    limit = np.partition(surprisals, last := max(0, math.ceil(quantile * len(surprisals)) - 1))[last]
+    limit = np.partition(surprisals, last := max(0, math.ceil(round(quantile * len(surprisals), 6)) - 1))[
+        last
+    ]
     texts = model.tokenizer.reads(corpus, model.tokenizer.specials)
     begin = 0
     for text in texts.blocks():

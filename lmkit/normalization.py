@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmkit.model import LanguageModel
+from lmkit.seeds import check_seed
 from lmkit.text.corpus import Corpus, PathLike
 from lmkit.text.vocabulary import BOS
 
@@ -42,6 +43,7 @@ def normalization(
     """Sum the distributions after some places of a text's first 20,000 tokens, drawn by `seed`.
 
     Raises:
+        UsageError: there is no such seed.
         InputError: the text is empty or cannot be read as text.
 
     >>> from lmkit.text.byte import ByteTokenizer
@@ -52,7 +54,7 @@ def normalization(
     """
     corpus = model.tokenizer.reads(Corpus.of(text_or_path), model.tokenizer.specials)
     ids = model.tokenizer.encode_block(next(corpus.blocks()))[:_TOKENS]
-    drawn = np.random.default_rng(seed).choice(len(ids), min(places, len(ids)), replace=False)
+    drawn = np.random.default_rng(check_seed(seed)).choice(len(ids), min(places, len(ids)), replace=False)
     scores, _ = model.score_ids(ids)
     state, reached = model.start(), 0
     deviations, disagreements = [0.0], [0.0]

@@ -2,6 +2,7 @@
 
 A model that forgets at line ends (`model.context` is `line`) looks no further whatever is asked, and reads on all
 cores. One that reads on can be made to begin anew: at each line, or after each blank line, which separates documents.
+A line of nothing but spaces is blank, whatever the tokens of the model are.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmkit.model import Context, LanguageModel, State
-from lmkit.text.corpus import Corpus
+from lmkit.text.corpus import NEWLINE, Corpus
 from lmkit.text.vocabulary import EOS
 from lmkit.threads import in_order
 
@@ -65,7 +66,9 @@ def scored_blocks(model: LanguageModel, corpus: Corpus, *, context: Context | No
     def scored(source: int, text: bytes, state: State | None) -> tuple[Block, State | None]:
         lines, words, characters = kernels.count_text(np.frombuffer(text, np.uint8))
         ids = model.tokenizer.encode_block(text, oov=-1)
-        logprobs, state = score_in_context(model, np.maximum(ids, 0), state, looks_back)
+        logprobs, state = score_in_pieces(
+            model, np.maximum(ids, 0), state, cuts(model, text, ids, looks_back)
+        )
         sums, counts = np.empty((2, lines)), np.empty((2, lines), np.int64)
         kernels.tally_lines(ids, logprobs, *sums, *counts)
         block = Block(
@@ -94,23 +97,35 @@ def context_of(model: LanguageModel, asked: Context | None) -> Context:
     return model.context if model.context == "line" or asked is None else asked
 
 
-def pieces(
-    model: LanguageModel, ids: np.ndarray, state: State | None, context: Context
-) -> Iterator[tuple[slice, State | None]]:
-    """Cut whole lines (T,) where the model begins anew; give each piece and the state before it, None at a start."""
+def cuts(model: LanguageModel, text: bytes, ids: np.ndarray, context: Context) -> list[int]:
+    """Give the places in the ids (T,) of whole lines, behind which a model begins anew: lines, or documents, are over.
+
+    >>> from lmkit.text.byte import ByteTokenizer
+    >>> from lmkit.uniform import UniformModel
+    >>> model = UniformModel(tokenizer=ByteTokenizer())
+    >>> model.context = "stream"
+    >>> text = b"a\\n \\nb\\n"
+    >>> [cuts(model, text, model.tokenizer.encode_block(text), context) for context in ("line", "document", "stream")]
+    [[2, 4, 6], [4], []]
+    """
     if context == "stream" or model.context == "line":
-        yield slice(0, len(ids)), state
-        return
+        return []
+    ends = np.flatnonzero(ids == EOS) + 1
+    return (ends[_blank_lines(text)] if context == "document" else ends).tolist()
+
+
+def pieces(length: int, ends: list[int], state: State | None) -> Iterator[tuple[slice, State | None]]:
+    """Cut so many tokens where a model begins anew; give each piece and the state before it, None at a start."""
     begin = 0
-    for end in _ends(ids, context):
+    for end in ends:
         yield slice(begin, end), state
         begin, state = end, None
-    if begin < len(ids):
-        yield slice(begin, len(ids)), state
+    if begin < length:
+        yield slice(begin, length), state
 
 
-def score_in_context(
-    model: LanguageModel, ids: np.ndarray, state: State | None, context: Context
+def score_in_pieces(
+    model: LanguageModel, ids: np.ndarray, state: State | None, ends: list[int]
 ) -> tuple[np.ndarray, State | None]:
     """Give log p of each token (T,) of whole lines, and the state after them, to go on from.
 
@@ -118,26 +133,25 @@ def score_in_context(
         model: Any language model.
         ids: (T,) whole lines, a `</s>` at each end.
         state: After the lines before; None is the start of a text, and is given back where the model is to begin anew.
-        context: How far back it looks; see `context_of`.
+        ends: Where it is to; see `cuts`.
 
     >>> from lmkit.text.byte import ByteTokenizer
     >>> from lmkit.uniform import UniformModel
     >>> model = UniformModel(tokenizer=ByteTokenizer())
-    >>> score_in_context(model, model.tokenizer.encode_block(b"a\\n\\n"), None, "line")[0].shape
+    >>> score_in_pieces(model, model.tokenizer.encode_block(b"a\\n\\n"), None, [])[0].shape
     (3,)
     """
     scores = [np.empty(0, np.float32)]
     after = state
-    for piece, before in pieces(model, ids, state, context):
+    for piece, before in pieces(len(ids), ends, state):
         of_piece, after = model.score_ids(ids[piece], before)
         scores.append(of_piece)
-    begins_anew = context != "stream" and model.context != "line" and len(ids) in _ends(ids, context)
-    return np.concatenate(scores), None if begins_anew else after
+    return np.concatenate(scores), None if ends and ends[-1] == len(ids) else after
 
 
-def _ends(ids: np.ndarray, context: Context) -> list[int]:
-    """Give the places behind which a line is over, or a blank line, with which a document is."""
-    ends = np.flatnonzero(np.asarray(ids) == EOS)
-    if context == "document":
-        ends = ends[(ends == 0) | (ids[ends - 1] == EOS)]
-    return (ends + 1).tolist()
+def _blank_lines(text: bytes) -> np.ndarray:
+    """Say of each line (L,) whether there is nothing in it but what separates words."""
+    data = np.frombuffer(text, np.uint8)
+    solid = ~np.isin(data, np.frombuffer(b"\0\t\r \n", np.uint8))
+    ends = np.flatnonzero(data == NEWLINE[0]) + 1
+    return np.add.reduceat(solid, np.append(0, ends[:-1]), dtype=np.int64) == 0

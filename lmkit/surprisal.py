@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lmkit.model import Context, LanguageModel, State
-from lmkit.reading import context_of, pieces, score_in_context
+from lmkit.reading import context_of, cuts, pieces, score_in_pieces
 from lmkit.text.corpus import NEWLINE, Corpus, PathLike
 from lmkit.text.vocabulary import EOS
 
@@ -167,8 +167,9 @@ def _scored_lines(
     for block in corpus.blocks():
         ids = model.tokenizer.encode_block(block, oov=-1)
         known = np.maximum(ids, 0)
-        columns = _columns(model, known, state, looks_back, evidence=evidence, distributions=distributions)
-        columns["logprob"], state = score_in_context(model, known, state, looks_back)
+        anew = cuts(model, block, ids, looks_back)
+        columns = _columns(model, known, state, anew, evidence=evidence, distributions=distributions)
+        columns["logprob"], state = score_in_pieces(model, known, state, anew)
         columns["oov"] = ids < 0
         begin = 0
         ends = (np.flatnonzero(ids == EOS) + 1).tolist()
@@ -184,7 +185,7 @@ def _columns(
     model: LanguageModel,
     ids: np.ndarray,
     state: State | None,
-    context: Context,
+    ends: list[int],
     *,
     evidence: bool,
     distributions: bool,
@@ -193,7 +194,7 @@ def _columns(
     columns: dict[str, np.ndarray] = {}
     if distributions:
         columns = {"rank": np.empty(len(ids), np.int64), "entropy": np.empty(len(ids))}
-    for piece, before in pieces(model, ids, state, context):
+    for piece, before in pieces(len(ids), ends, state):
         now: Any = model.start() if before is None else before
         found = model.evidence(ids[piece], now) if evidence else None
         if found is not None:

@@ -113,9 +113,26 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_lines_that_stand_together_are_drawn_together() -> None:
     rng = np.random.default_rng(2)
     runs = np.repeat(rng.normal(size=400), 25)  # what one line says the next ones say again
-    together = paired_bootstrap(runs, np.ones(len(runs)), resamples=500)
-    apart = paired_bootstrap(rng.permutation(runs), np.ones(len(runs)), resamples=500)
-    assert together.high - together.low > 2 * (apart.high - apart.low)
+    together = paired_bootstrap(runs, np.ones(len(runs)), resamples=2000)
+    apart = paired_bootstrap(rng.permutation(runs), np.ones(len(runs)), resamples=2000)
+    assert 4 < (together.high - together.low) / (apart.high - apart.low) < 6  # 5 is the root of 25
+
+
+def test_a_seed_is_looked_at_before_any_work() -> None:
+    models = {"uni": model(order=1), "tri": model(order=3)}
+    with pytest.raises(UsageError, match="seed -1"):
+        lmkit.compare(models, "missing.txt", seed=-1)
+
+
+def test_lines_that_no_model_has_hide_no_others() -> None:
+    parts = [
+        lmkit.train(text, tokenizer="word", order=n, holdout=0)
+        for text, n in ((STORY, 1), (STORY, 3), (OTHER, 2))
+    ]
+    blind = {str(n): lmkit.mix([parts[n], parts[2]], weights=[1.0, 0.0]) for n in (0, 1)}  # to the word "an"
+    found = lmkit.compare(blind, "an owl\n" * 5 + "the the the the\nthe fox ran over the hill .\n", lines=2)
+    assert [line.bits < 0 for line in found.lines] == [True, False]
+    assert found.lines[1].text == "the the the the"
 
 
 @pytest.mark.parametrize("lines", [1, 3, 19])
@@ -179,6 +196,12 @@ def test_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
     assert facts["models"][1]["against_first"]["estimate"] < 0
     assert facts["models"][1]["bits_per_byte"] is None  # there are unknown words
     assert facts["models"][1]["cost_per_byte"] > 0
+    (tmp_path / "ringing.txt").write_text("the fox \x1b[2J ran\n" * 2)
+    for command in (("compare", "one", "three"), ("score", "-m", "one")):
+        shown = lmkit(*command, "ringing.txt").stdout
+        assert b"\\x1b[2J" in shown
+        assert b"\x1b" not in shown
+    assert lmkit("compare", "one", "three", "other.txt", "--seed", -1).returncode == 2
     (tmp_path / "short.txt").write_text("the fox ran\n")
     short = lmkit("compare", "one", "three", "short.txt")
     assert b"too few lines" in short.stdout
@@ -205,3 +228,26 @@ def test_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
     )  # each model reads standard input by itself
     for wrong in (("--model", "x"), ("--prior", "1"), ("--prior", "a,b")):
         assert lmkit("classify", *options, *wrong).returncode == 2
+
+
+def test_who_has_learnt_what_another_held_out_is_named(lmkit: Run, tmp_path: Path) -> None:
+    lines = [f"the fox ran over hill {number} .\n" for number in range(300)]
+    (tmp_path / "text.txt").write_text("".join(lines))
+    (tmp_path / "given.txt").write_text("".join(lines[:40]))
+    for name, options in (("careful", ()), ("same", ("--order", 2)), ("greedy", ("--holdout", 0))):
+        assert lmkit("train", "text.txt", "-o", name, "-q", *options).returncode == 0
+    assert lmkit("train", "text.txt", "--test", "given.txt", "-o", "given", "-q").returncode == 0
+    assert lmkit("train", "given.txt", "--holdout", 0, "-o", "cheat", "-q").returncode == 0
+    for models, named in (
+        (("careful", "same"), b""),
+        (("careful", "greedy"), b"greedy was trained on lines that careful held out"),
+        (("given", "cheat"), b"cheat was trained on lines that given held out"),
+    ):
+        for command in (("compare",), ("mix", "-o", "mixed", "--force")):
+            run = lmkit(*command, *models)
+            if command[0] == "mix" and models[0] == "given":
+                continue  # which has no validation text
+            assert run.returncode == 0, run.stderr
+            assert named in run.stderr
+            assert (b"was trained on lines" in run.stderr) == bool(named)
+    assert b"was trained on" not in lmkit("compare", "careful", "greedy", "given.txt").stderr

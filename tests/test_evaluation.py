@@ -204,6 +204,18 @@ def test_odd_texts_are_what_their_tokens_are(reader: lmkit.LanguageModel, text: 
     assert found.perplexity == pytest.approx(np.exp(-scores.mean()), rel=1e-6)
 
 
+@pytest.mark.parametrize("tokenizer", ["word", "char", "byte"])
+def test_a_line_of_spaces_is_blank_for_every_tokenizer(tokenizer: str) -> None:
+    options = {"hidden_size": 8, "epochs": 1, "device": "cpu"}
+    network = lmkit.train(STORY, backend="rnn", tokenizer=tokenizer, holdout=0, **options)
+    documents = ["the old fox\n \t\n", "an owl sat\n\n", "the hill\n  \n", "the tree\n"]
+    whole = lmkit.perplexity(network, "".join(documents), context="document")
+    apart = [lmkit.perplexity(network, lmkit.Corpus.from_text(text)).logprob for text in documents]
+    assert whole.logprob == pytest.approx(sum(apart), rel=1e-6)
+    tokens = lmkit.token_scores(network, "".join(documents), context="document")
+    assert sum(token.logprob for token in tokens) == pytest.approx(whole.logprob, rel=1e-6)
+
+
 @pytest.mark.parametrize("context", ["line", "document", "stream"])
 def test_how_far_back_a_model_looks(reader: lmkit.LanguageModel, context: Context) -> None:
     text = "the old fox\nan owl sat\n\nthe hill\n\n\nthe tree\n"

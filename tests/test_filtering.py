@@ -48,6 +48,14 @@ def test_a_quantile_is_a_share_of_the_lines(model: lmkit.LanguageModel, share: f
     assert worst == pytest.approx(scores[wanted - 1].perplexity, rel=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.07, 0.14, 0.28, 0.55])
+def test_a_share_is_counted_as_it_is_written(share: float) -> None:
+    unigram = lmkit.train(STORY, order=1, tokenizer="word", holdout=0)
+    text = "".join(" ".join(["fox"] * n + ["the"] * (100 - n)) + "\n" for n in range(100))  # no two alike
+    (part,) = lmkit.filter_lines(unigram, text, quantile=share)
+    assert part.lines_kept == round(100 * share)
+
+
 @given(st.lists(st.tuples(st.binary(max_size=4).map(lambda line: line.replace(b"\n", b"")), st.booleans())))
 def test_no_line_is_lost(lines: list[tuple[bytes, bool]]) -> None:
     part = parted(b"".join(line + b"\n" for line, _ in lines), np.array([kept for _, kept in lines], bool))

@@ -37,11 +37,11 @@ def command(
     """Measure models on the same text, and say how sure their differences from the first one are.
 
     Folders that hold a model are models, everything else is text. A difference comes with the interval that 95 % of
-    redrawn texts fall in (a paired bootstrap over lines) and a p-value. Models of different tokens are compared by the
-    byte.
+    redrawn texts fall in (a paired bootstrap over groups of neighbouring lines) and a p-value. Models of different
+    tokens are compared by the byte.
     """
     from lmkit.bundle import load, measurable_texts
-    from lmkit.cli.output import json_line
+    from lmkit.cli.output import json_line, warn_of_learnt
     from lmkit.comparison import compare
     from lmkit.foreign import is_foreign
     from lmkit.text.corpus import Corpus
@@ -54,7 +54,9 @@ def command(
         texts = measurable_texts(Path(folders[0]))
         if not texts:
             raise UsageError(f"{folders[0]}: has no test text; name a text to compare on")
-        files = texts["test" if "test" in texts else "valid"]
+        part = "test" if "test" in texts else "valid"
+        files = texts[part]
+        warn_of_learnt(folders, text_of=folders[0], name=part)
     models = {name: load(name) for name in folders}
     found = compare(models, Corpus.from_paths(files), context=context, lines=lines, seed=seed)
     sizes = {name: _size(Path(name)) for name in folders}
@@ -66,6 +68,8 @@ def command(
 
 
 def _show(found: Comparison, sizes: Mapping[str, int]) -> None:
+    from lmkit.cli.output import harmless
+
     click.echo("\t".join(("perplexity", "bits_per_byte", "bits_per_word", "KB_per_second", "MB", "model")))
     for name, contender in found.contenders.items():
         of_model = contender.evaluation
@@ -94,7 +98,7 @@ def _show(found: Comparison, sizes: Mapping[str, int]) -> None:
             f"(95 %: {difference.low:+.4f} to {difference.high:+.4f}; p {difference.p_value:.2g}): {verdict}"
         )
     for line in found.lines:
-        click.echo(f"  {line.bits:+.2f} bits by {line.name} on line {line.number}: {line.text}")
+        click.echo(f"  {line.bits:+.2f} bits by {line.name} on line {line.number}: {harmless(line.text)}")
     if found.unit == "byte":
         click.echo(
             "their tokens differ, so that they are compared by the byte; perplexities a token would not compare"

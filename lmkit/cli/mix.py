@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ def command(
     Without --tune or --weights the text is the validation text of the first model that has one.
     """
     from lmkit.bundle import Record, default_path, load, measurable_texts, save
-    from lmkit.cli.output import json_line
+    from lmkit.cli.output import json_line, warn_of_learnt
     from lmkit.folders import check_target
     from lmkit.mixture.mix import mix
     from lmkit.text.corpus import Corpus
@@ -52,24 +53,33 @@ def command(
         raise UsageError("--weights gives the weights, --tune a text to find them on; one of them is enough")
     began = time.monotonic()
     given = None if weights is None else numbers("--weights", weights, len(models))
-    texts = [measurable_texts(Path(name)) if Path(name).is_dir() else {} for name in models]
+    loaded = [load(name) for name in models]
+    for model in loaded:
+        model.config()  # which one that another tool holds has none of: it cannot be saved
+    texts = [measurable_texts(Path(name)) for name in models]
     chosen = None
     if given is None:
-        chosen = list(tune) or next((found["valid"] for found in texts if "valid" in found), [])
-        if not chosen:
+        owner = next((name for name, found in zip(models, texts, strict=True) if "valid" in found), None)
+        if not tune and owner is None:
             raise UsageError("no model has a validation text; name one: --tune FILE, or give --weights")
+        chosen = list(tune) or texts[models.index(str(owner))]["valid"]
+        if not tune:
+            warn_of_learnt(models, text_of=str(owner), name="valid")
         click.echo(f"weights for {', '.join(chosen)}", err=True)
-    loaded = [load(name) for name in models]
+    held_out = {}
+    for name in ("valid", "test"):  # what is measured next is measured as before
+        files = next((found[name] for found in texts if name in found), [])
+        if missing := [file for file in files if not Path(file).exists()]:
+            click.echo(f"{missing[0]}: is gone, so that the mixture has no {name} text", err=True)
+        elif files:
+            held_out[f"{name}.txt"] = replace(Corpus.from_paths(files), raw=True)  # as it is
     mixture = mix(loaded, tune=chosen, weights=given, report=lambda line: click.echo(line, err=True))
     record = Record(
         options={"models": list(models), "tune": chosen},
         splits={"sources": list(models)},
         summary={"seconds": round(time.monotonic() - began, 2)},
+        held_out=held_out,
     )
-    for name in ("valid", "test"):  # what is measured next is measured as before
-        files = next((found[name] for found in texts if name in found), None)
-        if files is not None:
-            record.held_out[f"{name}.txt"] = Corpus.from_paths(files)
     save(mixture, path, force=force, record=record)
     if as_json:
         facts = {"path": str(path), "signature": mixture.signature(), "weights": mixture.weights.tolist()}

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import click
+
 from lmkit.errors import ResourceError, UsageError
 from lmkit.files import atomic_file
 from lmkit.json_text import finite
@@ -95,6 +97,19 @@ def row_of(facts: Mapping[str, Any], *, as_json: bool) -> str:
     if as_json:
         return json_line({**facts, "schema": 1})
     return "\t".join(
-        str(value).replace("\t", "\\t").replace("\r", "\\r") if isinstance(value, str) else str(value)
+        harmless(value).replace("\t", "\\t") if isinstance(value, str) else str(value)
         for value in facts.values()
     )
+
+
+def warn_of_learnt(models: Iterable[str], *, text_of: str, name: str) -> None:
+    """Say which of some models learnt from the text of another one that they are to be measured on."""
+    from lmkit.bundle import may_have_learnt
+
+    for model in models:
+        if may_have_learnt(Path(model), from_texts_of=Path(text_of), name=name):
+            click.echo(
+                f"{model} was trained on lines that {text_of} held out: it knows this text, and only seems better; "
+                "name one that no model has learnt from",
+                err=True,
+            )

@@ -35,7 +35,8 @@ def adapted(
     """Give a model that takes up what it reads, fitted to a text.
 
     Args:
-        model: Any language model; of a mixture, what is recurrent in it is adapted, and the weights are found anew.
+        model: Any language model; of a mixture, what is recurrent in it is adapted, and then its weights are found anew
+            (those of mixtures inside it stay).
         tune: A text that it has not learnt from, such as those that it is to read; lines in their natural order.
         cache: Whether it remembers the text: a continuous cache for what is recurrent, one of n-grams for the whole,
             which is left out where it does not make the text likelier, so that the model itself may come back.

@@ -21,11 +21,13 @@ import numpy as np
 from lmkit.errors import ModelFormatError
 from lmkit.mixture.parts import arrays_of, configs_of, unpack
 from lmkit.model import LanguageModel
+from lmkit.tensors import digest
 from lmkit.text.tokenizer import Tokenizer
 
 WINDOW = 1 << 13  # tokens that are looked back on
 _LARGEST_WINDOW = 1 << 24
 _LONGEST = 16
+_FAINTEST = 1e-300  # that a place counts for, however far off: among such ones each has its share
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +142,12 @@ class Cached(LanguageModel):
         return self.model.capacity()
 
     def protocol(self) -> dict[str, str]:
-        """Name the model, and how far back the cache looks for matches of which length."""
+        """Name the model, how far back the cache looks for matches of which length, and by which weights."""
         return {
             "of": self.model.described(),
             "cache": f"{len(self.half_lives)}-gram,half-lives={'/'.join(f'{tokens:g}' for tokens in self.half_lives)}",
             "window": str(self.window),
+            "fit": digest({"weights": self.weights}),
             "adaptive": "yes",
         }
 
@@ -199,7 +202,8 @@ def decay(half_lives: Sequence[float], window: int) -> np.ndarray:
     >>> decay([1, 2], 2).round(2).tolist()
     [[1.0, 0.5, 0.25], [1.0, 0.71, 0.5]]
     """
-    return 0.5 ** (np.arange(window + 1) / np.asarray(half_lives, np.float64)[:, None])
+    faded = 0.5 ** (np.arange(window + 1) / np.asarray(half_lives, np.float64)[:, None])
+    return np.maximum(faded, _FAINTEST)
 
 
 def recalled_shares(

@@ -12,6 +12,7 @@ from lmkit.mixture.linear import Mixture, checked_weights
 from lmkit.mixture.widened import Widened, joint_tokenizer
 from lmkit.model import LanguageModel
 from lmkit.text.corpus import Corpus, PathLike
+from lmkit.text.tokenizer import Tokenizer
 
 
 def mix(
@@ -47,10 +48,7 @@ def mix(
     if (tune is None) == (weights is None):
         raise UsageError("a mixture needs a text to find its weights on (tune), or the weights themselves")
     tokenizer = joint_tokenizer([model.tokenizer for model in models])
-    parts = [
-        model if model.tokenizer.vocab == tokenizer.vocab else Widened.of(model, tokenizer)
-        for model in models
-    ]
+    parts = [model if _same(model.tokenizer, tokenizer) else Widened.of(model, tokenizer) for model in models]
     if weights is not None:
         return Mixture(models=parts, weights=checked_weights(weights, len(parts)))
     assert tune is not None
@@ -66,6 +64,10 @@ def mix(
         )
     report(f"mixture  perplexity {_perplexity(mixture.average(logprobs)):.2f} ({logprobs.shape[1]:,} tokens)")
     return mixture
+
+
+def _same(one: Tokenizer, other: Tokenizer) -> bool:
+    return one.vocab == other.vocab and one.settings() == other.settings()
 
 
 def _perplexity(logprobs: np.ndarray) -> float:

@@ -106,9 +106,14 @@ class Widened(LanguageModel):
         ):
             raise ModelFormatError(f"model.safetensors: 'tokens' are no ids of a vocabulary of {vocab_size}")
         words = [tokenizer.vocab.tokens[index] for index in tokens[len(SPECIALS) :].tolist()]
-        own = type(tokenizer).from_settings(dict(config["settings"]), Vocabulary.from_tokens(words))
-        (model,) = unpack(config["models"], arrays, own)
-        return cls(tokenizer=tokenizer, model=model, tokens=np.asarray(tokens))
+        try:
+            own = type(tokenizer).from_settings(dict(config["settings"]), Vocabulary.from_tokens(words))
+            models = unpack(config["models"], arrays, own)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFormatError(f"config.json: describes no widened model: {error}") from None
+        if len(models) != 1:
+            raise ModelFormatError(f"config.json: a widened model holds one model, not {len(models)}")
+        return cls(tokenizer=tokenizer, model=models[0], tokens=np.asarray(tokens))
 
 
 def joint_tokenizer(tokenizers: Sequence[Tokenizer]) -> Tokenizer:

@@ -33,7 +33,7 @@ from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.dynamic_state import DynamicState, Reading, Weights
 from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import States
-from lmkit.tensors import prefixed, under
+from lmkit.tensors import digest, prefixed, under
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.vocabulary import EOS
 
@@ -270,10 +270,11 @@ class DynamicModel(FeatureModel):
         return self.model.capacity()
 
     def protocol(self) -> dict[str, str]:
-        """Name the model, and how it learns."""
+        """Name the model, how it learns, and by which scales of its gradients."""
         return {
             "of": self.model.described(),
             "dynamic": f"rate={self.rate:g},decay={self.decay:g},segment={self.segment},longest={self.longest:g}",
+            "fit": digest(self._scales()),
             "adaptive": "yes",
         }
 
@@ -289,8 +290,10 @@ class DynamicModel(FeatureModel):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give the trained weights, and the scales of their gradients."""
-        scales = {name: scale.cpu().numpy() for name, scale in self.scales.items()}
-        return {**prefixed("model", self.model.arrays()), **prefixed("scale", scales)}
+        return {**prefixed("model", self.model.arrays()), **prefixed("scale", self._scales())}
+
+    def _scales(self) -> dict[str, np.ndarray]:
+        return {name: scale.cpu().numpy() for name, scale in self.scales.items()}
 
     @classmethod
     def from_arrays(

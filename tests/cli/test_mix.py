@@ -72,6 +72,7 @@ def test_weights_are_found_on_what_the_first_model_held_out(lmkit: Run, models: 
     [
         (("one",), b"two models"),
         (("one", "nowhere"), b"nowhere"),
+        (("nowhere", "neither"), b"there is no model"),
         (("one", "three", "--weights", "a,b"), b"a number for each model"),
         (("one", "three", "--weights", "0.5,0.6"), b"of sum 1"),
         (("one", "three", "--weights", "0.5,0.5", "--tune", "other.txt"), b"one of them"),
@@ -140,3 +141,28 @@ def test_perplexity_of_a_network_that_learns(lmkit: Run, models: Path) -> None:
     refused = lmkit("ppl", "-m", "one", "other.txt", "--dynamic", "--tune", "text.txt")
     assert refused.returncode == 2
     assert b"recurrent" in refused.stderr
+
+
+def test_bytes_that_are_no_text_are_held_out_as_they_are(lmkit: Run, tmp_path: Path) -> None:
+    lines = [f"l'\xe9t\xe9 {number} \xe0 la plage\n".encode("latin-1") for number in range(300)]
+    (tmp_path / "latin.txt").write_bytes(b"".join(lines))
+    for order in (2, 4):
+        run = lmkit("train", "latin.txt", "--tokenizer", "byte", "--order", order, "-o", f"of-{order}")
+        assert run.returncode == 0, run.stderr
+    run = lmkit("mix", "of-2", "of-4", "-o", "both")
+    assert run.returncode == 0, run.stderr
+    for name in ("valid.txt", "test.txt"):
+        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "of-2" / name).read_bytes()
+
+
+def test_a_text_that_is_gone_is_no_part_of_the_mixture(lmkit: Run, models: Path) -> None:
+    (models / "test.txt").write_text("the fox ran .\n")
+    for name in ("a", "b"):
+        options = ("--valid", "other.txt", "--test", "test.txt", "-o", name, "-q")
+        assert lmkit("train", "text.txt", *options).returncode == 0
+    (models / "test.txt").unlink()
+    run = lmkit("mix", "a", "b", "-o", "both")
+    assert run.returncode == 0, run.stderr
+    assert b"test.txt: is gone" in run.stderr
+    assert (models / "both" / "valid.txt").exists()
+    assert not (models / "both" / "test.txt").exists()

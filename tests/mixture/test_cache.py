@@ -126,3 +126,23 @@ def test_a_cache_that_does_not_help_is_left_out() -> None:
     found = lmkit.adapted(model, "\n".join(letters[::-1]), report=said.append)
     assert found is model
     assert "left out" in said[-1]
+
+
+def test_what_was_said_long_ago_is_faint_but_not_nothing() -> None:
+    model, weights = ngram(), np.array([[1, 0, 0], [0.5, 0.5, 0], [0.4, 0.3, 0.3]])
+    cached = Cached(model=model, half_lives=[64.0, 1.0], weights=weights, window=4096)
+    text = "fox " + "the " * 3000 + "fox ran ."  # a match three thousand half-lives away
+    scores = cached.score(text)
+    assert np.isfinite(scores).all()
+    ids = model.tokenizer.encode_lines([text])
+    _, state = cached.score_ids(ids[:3002])
+    logprobs = cached.next_logprobs(state)[0]
+    assert np.exp(logprobs.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
+    assert logprobs[ids[3002]] == pytest.approx(scores[3002], abs=1e-5)
+
+
+def test_caches_fitted_to_different_texts_have_different_signatures() -> None:
+    one, other = (lmkit.tuned_cache(ngram(), text) for text in (REPEATS, REPEATS + STORY * 3))
+    assert one.signature() != other.signature()
+    again = lmkit.tuned_cache(ngram(), REPEATS)
+    assert one.signature() == again.signature()

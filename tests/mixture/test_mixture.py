@@ -88,6 +88,17 @@ def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
         lmkit.mix([ngram(), ngram(order=2)], weights=weights)
 
 
+def test_the_order_of_the_parts_does_not_say_what_an_unknown_word_is() -> None:
+    never, wrote = ngram("the fox ran .\nthe fox sat .\n"), ngram("the <unk> ran .\n")
+    text = "the <unk> ran .\nthe zebra sat .\n"
+    found = [
+        lmkit.perplexity(lmkit.mix(parts, weights=[0.5, 0.5]), text)
+        for parts in ([never, wrote], [wrote, never])
+    ]
+    assert [(result.oov, result.bits_per_byte is None) for result in found] == [(1, True)] * 2
+    assert found[0].perplexity == pytest.approx(found[1].perplexity)
+
+
 def test_a_mixture_needs_models_and_one_way_to_weigh_them() -> None:
     with pytest.raises(UsageError, match="two models"):
         lmkit.mix([ngram()], weights=[1.0])
@@ -130,6 +141,17 @@ def test_a_mixture_of_mixtures_comes_back(tmp_path: Path) -> None:
 def test_a_damaged_mixture_is_refused(change: dict[str, object], tmp_path: Path) -> None:
     lmkit.save(lmkit.mix([ngram(), ngram(OTHER)], weights=[0.5, 0.5]), tmp_path / "model")
     broken(tmp_path / "model", change)
+    with pytest.raises(ModelFormatError):
+        lmkit.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("models", [[], None, 3, [{"backend": "uniform", "model": {}}] * 2], ids=str)
+def test_a_damaged_part_is_refused(models: object, tmp_path: Path) -> None:
+    lmkit.save(lmkit.mix([ngram(), ngram(OTHER)], weights=[0.5, 0.5]), tmp_path / "model")
+    inside = json.loads((tmp_path / "model/config.json").read_text())["model"]["models"]
+    assert inside[0]["backend"] == "widened"
+    inside[0]["model"]["models"] = models
+    broken(tmp_path / "model", {"models": inside})
     with pytest.raises(ModelFormatError):
         lmkit.load(tmp_path / "model")
 
