@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lmkit.options import option
+from lmkit.quantities import seconds
 
 MAX_ORDER = 32
+DEFAULT_TIME = 600.0  # seconds for training, where neither a time nor a number of epochs is asked for
 MEASURING_SHARE = (
     0.04  # of a budget, for the whole validation text at its end; where that takes more, it is not done
 )
@@ -143,8 +146,7 @@ class RnnConfig:
     optimizer: str = option("adamw", "adamw or sgd", choices=("adamw", "sgd"))
     learning_rate: float | None = option(
         None,
-        "peak of the schedule, for layers of 128 units and for word vectors, with many words on a CPU; chosen by the "
-        "passes over the text if not given (20 for sgd)",
+        "peak of the schedule; chosen by the passes over the text and the units of a layer if not given (20 for sgd)",
         low=0.0,
     )
     averaging: str = option(
@@ -177,6 +179,13 @@ class RnnConfig:
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
     threads: int | None = option(None, "CPU threads; all cores if not given", low=1)
     seed: int = option(0, "of weights, dropout and order", low=0)
+
+    @property
+    def time(self) -> float:
+        """Seconds that there are for training; infinite where only a number of epochs is asked for."""
+        if self.budget is None:
+            return DEFAULT_TIME if self.epochs is None else math.inf
+        return seconds(self.budget)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -19,7 +20,6 @@ from lmkit.folders import check_target
 from lmkit.initial import Initial
 from lmkit.material import Material, Texts, from_counts, from_text
 from lmkit.model import LanguageModel
-from lmkit.quantities import seconds
 from lmkit.report.tensorboard import check_events, event_log
 from lmkit.scratch import Scratch, peak, resident
 from lmkit.text.corpus import Corpus, PathLike
@@ -183,10 +183,10 @@ def _validate(model: LanguageModel, material: Material, say: Callable[[str], Non
     if scratch.memory is not None and size > scratch.memory - resident():
         say("validation is not measured: scoring would take more memory than is allowed; see lmkit ppl")
         return
-    ids, budget = material.valid_ids, getattr(material.config, "budget", None)
-    if ids is not None and budget is not None:
+    ids, span = material.valid_ids, getattr(material.config, "time", math.inf)
+    if ids is not None and math.isfinite(span):
         needed = len(ids) * model.seconds_per_token(ids)
-        if needed > MEASURING_SHARE * seconds(budget):
+        if needed > MEASURING_SHARE * span:
             say(f"the whole validation text is not measured: that takes about {needed:.0f} s; see lmkit ppl")
             return
     result = perplexity(model, material.measured)

@@ -82,8 +82,7 @@ class _Fused(Recurrence):
         last: Tensor | tuple[Tensor, ...]
         first = tuple(part.unsqueeze(0).contiguous() for part in state)  # (1, B, H) each
         y, last = self.layer(x, first if len(first) > 1 else first[0])
-        y = y.to(x.dtype)  # under autocast, a layer gives out what it computed in
-        return y, tuple(part[0].to(x.dtype) for part in (last if isinstance(last, tuple) else (last,)))
+        return y, tuple(part[0] for part in (last if isinstance(last, tuple) else (last,)))
 
     def _step(self, x: Tensor, state: State) -> State:
         """One step: x (B, I) and the state to the next state."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -74,6 +75,29 @@ def prepare(device: torch.device) -> None:
     elif device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def enough_memory(what: str, advice: str) -> Iterator[None]:
+    """Say what a device has too little memory for, and what to do, if it turns out to have.
+
+    Raises:
+        ResourceError: it has.
+
+    >>> with enough_memory("a network", "take a smaller one"):
+    ...     raise MemoryError("no more")
+    Traceback (most recent call last):
+    lmkit.errors.ResourceError: there is too little memory for a network (no more); take a smaller one
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(
+            error
+        )  # of a CPU
+        if not full:
+            raise
+        raise ResourceError(f"there is too little memory for {what} ({error}); {advice}") from None
 
 
 def follow_torch(loop: Callable[..., None]) -> Callable[..., None]:

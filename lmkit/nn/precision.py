@@ -93,6 +93,15 @@ class Precision:
             self.scale, self.steady = 2 * self.scale, 0
         return not finite
 
+    def state(self) -> dict[str, Any]:
+        """Give what `restore` needs."""
+        return {"name": self.name, "scale": self.scale, "steady": self.steady}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the scale that was found, if it was found for this precision."""
+        if state["name"] == self.name:
+            self.scale, self.steady = state["scale"], state["steady"]
+
 
 def fastest(device: torch.device) -> str:
     """Measure which precision a device multiplies matrices fastest in: not every processor that can is faster so.

@@ -83,7 +83,8 @@ class RecurrentStack(nn.Module):
                 y, state = functional_call(cell, drop_weights(cell, self.weight_drop), inputs)
             else:
                 y, state = cell(*inputs)
-            after.append(state)
+            after.append(tuple(part.to(x.dtype) for part in state))  # under autocast, a layer gives out
+            y = y.to(x.dtype)  # what it computed in
             x = x + y if self._goes_on(depth, x.shape == y.shape) else y
         return x, tuple(after)
 

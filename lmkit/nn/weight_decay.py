@@ -18,14 +18,12 @@ from torch import nn
 from lmkit.nn.norms import frobenius_norm
 
 
-def parameter_groups(
-    module: nn.Module, weight_decay: float, *, decay_embeddings: bool = False
-) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split the trainable parameters in two for an optimiser: matrices, which decay, and the rest, which do not.
 
     Biases and the gains of normalisations set an offset or a scale, which shrinking only distorts. An
-    embedding table (tied to the output or not) does not decay unless asked for: a rare word's row would
-    shrink at every step and be trained at few. A group that would be empty is left out.
+    embedding table (tied to the output or not) does not decay: a rare word's row would shrink at every step and
+    be trained at few. A group that would be empty is left out.
 
     >>> [(len(group["params"]), group["weight_decay"]) for group in parameter_groups(nn.Linear(2, 3), 0.1)]
     [(1, 0.1), (1, 0.0)]
@@ -35,7 +33,7 @@ def parameter_groups(
     kept: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
-            decays = parameter.dim() >= 2 and (decay_embeddings or id(parameter) not in tables)
+            decays = parameter.dim() >= 2 and id(parameter) not in tables
             (decayed if decays else kept).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

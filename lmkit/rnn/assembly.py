@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lmkit.config import RnnConfig
+from lmkit.nn.devices import enough_memory
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.learner import Learner
 from lmkit.rnn.network import Network
@@ -21,6 +22,17 @@ def network_settings(config: RnnConfig) -> dict[str, Any]:
     names = ("cell", "num_layers", "hidden_size", "embedding_size", "activation", "tie_weights")
     head = "adaptive" if config.head == "adaptive" else "full"
     return {**{name: getattr(config, name) for name in names}, "head": head}
+
+
+def make_network(config: RnnConfig, vocab_size: int, device: torch.device) -> Network:
+    """Make the network that a settled config says, on a device; its weights are anything.
+
+    Raises:
+        ResourceError: it is too large for the device.
+    """
+    what = f"{config.num_layers} layers of {config.hidden_size} units over {vocab_size:,} words on {device}"
+    with enough_memory(what, "give a smaller --size, or a --vocab-size"):
+        return Network(vocab_size=vocab_size, **network_settings(config)).to(device)
 
 
 def unigram(ids: np.ndarray, vocab_size: int) -> torch.Tensor:

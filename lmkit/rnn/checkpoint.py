@@ -21,7 +21,7 @@ from lmkit.json_text import read_json, write_json
 from lmkit.tensors import read_tensors, write_tensors
 
 Arrays = dict[str, np.ndarray]
-_FORMAT = 1
+_FORMAT = 2
 _STATE, _TENSORS = "state.json", "model.safetensors"
 
 
@@ -48,6 +48,7 @@ class Checkpoints:
         Raises:
             ResourceError: the disk does not take it; the one before is still there.
         """
+        self.written = time.monotonic()  # or the next one would be due at once, should this one fail
         old = self._steps()
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_folder(self.folder / f"step-{facts['step']}", force=True) as folder:
@@ -56,7 +57,6 @@ class Checkpoints:
         for step in old:
             if step.name != f"step-{facts['step']}":
                 shutil.rmtree(step, ignore_errors=True)
-        self.written = time.monotonic()
 
     def read(self) -> tuple[Arrays, dict[str, Any]]:
         """Read the last one that is complete.

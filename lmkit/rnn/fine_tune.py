@@ -27,9 +27,6 @@ from lmkit.rnn.model import RnnModel
 from lmkit.rnn.network import Network
 from lmkit.text.vocabulary import UNK
 
-_PEAK = (
-    4e-3  # rate of AdamW: long steps, as a network takes that knows nothing yet, would forget what is known
-)
 _NOISE = 0.01  # of the spread of a table: tells new words from each other, and moves no probability by much
 _STREAMS, _STEPS = 16, 64  # contexts over which the mean is taken
 
@@ -66,6 +63,10 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
         raise UsageError(
             "init says how weights begin, and init_from that they begin as a model's; leave one out"
         )
+    if "size" in given and config.size != "auto":
+        raise UsageError(
+            f"size {config.size} was asked for, and the model to begin from has its own; leave it out"
+        )
     head = initial.settings["head"]  # a full one may be trained on a draw of the words
     if "head" in given and config.head != "auto" and (config.head == "adaptive") != (head == "adaptive"):
         raise UsageError(
@@ -73,8 +74,6 @@ def settled(config: RnnConfig, *, initial: RnnModel, given: Collection[str] = ()
         )
     if head == "adaptive":
         of_model["head"] = head
-    if config.optimizer == "adamw" and config.learning_rate is None:
-        config = replace(config, learning_rate=_PEAK)
     return replace(config, **of_model)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmkit.errors import ResourceError
 from lmkit.nn.clip import clip_grad_norm, clip_grad_value
+from lmkit.nn.devices import enough_memory
 from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.optim import make_optimizers
 from lmkit.nn.precision import Precision
@@ -105,21 +105,25 @@ class Learner:
         Raises:
             ResourceError: the device has too little memory.
         """
+        streams = window.inputs.shape[1]
+        with enough_memory(
+            f"{streams} streams of {len(window.inputs)} steps on {self.device}",
+            f"give --batch-size {max(1, streams // 2)}, or --accumulate {2 * self.accumulate}",
+        ):
+            return self._step(window, number, rate, self.regularization(noise))
+
+    def _step(self, window: Window, number: int, rate: float, rates: Regularization) -> Step:
         columns = self.world.share(window.inputs.shape[1])
         inputs = torch.as_tensor(window.inputs[:, columns], device=self.device)
         targets = torch.as_tensor(window.targets[:, columns], device=self.device)
         if window.first or self.states is None:
             self.states = self.network.initial_state(inputs.shape[1])
         self.network.train()
-        rates = self.regularization(noise)
         self.network.regularize(rates)
         self.optimizers.zero_grad()
-        try:
-            with self.precision.step():
-                taught = None if self.teacher is None else self.teacher.read(window, columns)
-                loss, after = self._backward(inputs, targets, self.states, number, rates, taught)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise self._out_of_memory(window, error) from None
+        with self.precision.step():
+            taught = None if self.teacher is None else self.teacher.read(window, columns)
+            loss, after = self._backward(inputs, targets, self.states, number, rates, taught)
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         self.world.average_gradients(parameters)
         self.precision.unscale(parameters)
@@ -208,10 +212,3 @@ class Learner:
             tuple(torch.cat(parts).detach() for parts in zip(*layer, strict=True)) for layer in layers
         )
         return loss, joined
-
-    def _out_of_memory(self, window: Window, error: BaseException) -> ResourceError:
-        streams = window.inputs.shape[1]
-        return ResourceError(
-            f"{self.device} has too little memory for {streams} streams of {len(window.inputs)} steps ({error}); "
-            f"give --batch-size {max(1, streams // 2)}, or --accumulate {2 * self.accumulate}"
-        )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +17,8 @@ from lmkit.config import RnnConfig
 from lmkit.errors import ResourceError, UsageError
 from lmkit.nn.precision import Precision, fastest
 from lmkit.nn.stack import RecurrentStack
-from lmkit.quantities import seconds
 from lmkit.rnn.noise import dial
-from lmkit.rnn.schedule import DEFAULT_BUDGET, default_epochs
+from lmkit.rnn.schedule import default_epochs
 from lmkit.rnn.teacher import Teacher
 from lmkit.rnn.trial import trial
 
@@ -41,6 +39,7 @@ _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
 _AVERAGED_PASSES = 3.0  # from which on, and
 _AVERAGED_STEPS = 500.0  # from which on a mean of the weights is better than the last ones
+_GENTLE = 4e-3  # at most: the steps of a network that knows nothing yet would forget what is known
 _LAYERS = {"sru": 4}  # of the others, two
 
 
@@ -53,6 +52,7 @@ def settle(
     report: Callable[[str], None] | None,
     teacher: Teacher | None = None,
     processes: int = 1,
+    begun: bool = False,
 ) -> RnnConfig:
     """Give the config with nothing left open, saying why.
 
@@ -64,6 +64,7 @@ def settle(
         report: Receives lines for the user.
         teacher: What the network learns from beside the text; it needs every word's probability.
         processes: How many share the streams.
+        begun: Whether it begins from a trained network.
     """
     say = report or (lambda line: None)
     small = vocab_size <= _FEW
@@ -84,16 +85,21 @@ def settle(
     precision = suited_precision(config, device) if config.precision == "auto" else config.precision
     config = replace(config, bptt=bptt, batch_size=batch_size, head=head, precision=precision)
     check_layers(config, device)
-    budget = DEFAULT_BUDGET if config.budget is None else seconds(config.budget)
-    timed = config.epochs is None or config.budget is not None
+    budget = config.time
+    timed = math.isfinite(budget)
     sizes = suited_sizes(device, small=small)
-    speed_of = partial(trial, ids=ids, vocab_size=vocab_size, device=device, teacher=teacher)
+
+    def speed_of(config: RnnConfig, *, limit: float) -> float:
+        """Measure the speed of all processes together, each with its share of the streams."""
+        share = replace(config, batch_size=batch_size // processes)
+        return processes * trial(share, ids, vocab_size, device=device, limit=limit, teacher=teacher)
+
     if config.hidden_size is not None or config.size != "auto":
         config, speed = sized(config, sizes["medium" if config.size == "auto" else config.size]), None
     elif not timed:
         config, speed = sized(config, sizes["medium" if small or device.type != "cpu" else "small"]), None
     else:
-        config, speed = _fitting(config, len(ids), speed_of, sizes=sizes, budget=budget, device=device)
+        config, speed = _fitting(config, len(ids), speed_of, sizes=sizes, device=device)
     passes = default_epochs(len(ids) / (batch_size * bptt)) if config.budget is None else math.inf
     passes = config.epochs if config.epochs is not None else passes
     if config.averaging == "auto" and config.optimizer == "sgd":
@@ -116,6 +122,8 @@ def settle(
         config = replace(config, averaging="mean" if often else "off")
     if config.learning_rate is None:
         peak = 20.0 if config.optimizer == "sgd" else rate(passes, config.hidden_size or 1, head=head)
+        if begun and config.optimizer != "sgd":
+            peak = min(peak, _GENTLE)
         config = replace(config, learning_rate=float(f"{peak:.2g}"))
     layers = f"{config.num_layers} {config.cell} layers of {config.hidden_size} units"
     say(
@@ -213,24 +221,27 @@ def _fitting(
     speed_of: Callable[..., float],
     *,
     sizes: dict[str, Size],
-    budget: float,
     device: torch.device,
 ) -> tuple[RnnConfig, float]:
     """Give the largest size that reads the text often enough in the time there is, and its speed."""
-    limit = _TRIAL_SHARE * budget / len(sizes)
+    limit = _TRIAL_SHARE * config.time / len(sizes)
+
+    def passes(speed: float) -> float:
+        return min(math.inf if config.epochs is None else config.epochs, speed * config.time / tokens)
+
     smallest, *rest = sizes.values()
     chosen = sized(config, smallest)
     speed = speed_of(chosen, limit=limit)
     for size in rest:
         larger = sized(config, size)
         faster = speed * (chosen.hidden_size or 1) ** 2 / (larger.hidden_size or 1) ** 2
-        if device.type == "cpu" and faster * budget < 0.5 * size.passes * tokens:
+        if device.type == "cpu" and passes(2 * faster) < size.passes:
             break
         try:
             found = speed_of(larger, limit=limit)
         except ResourceError:  # too large for the memory
             break
-        if found * budget < size.passes * tokens:
+        if passes(found) < size.passes:
             break
         chosen, speed = larger, found
     return chosen, speed

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmkit.config import RnnConfig
-from lmkit.quantities import seconds
 
-DEFAULT_BUDGET = 600.0  # seconds, where neither a time nor a number of epochs is asked for,
-DEFAULT_EPOCHS = 40.0  # and at most so many epochs,
+DEFAULT_EPOCHS = 40.0  # at most, where neither a time nor a number of epochs is asked for,
 DEFAULT_STEPS = 2000  # but at least so many steps, in a small text
 _FIRST_STEPS = 20  # in which an adaptive optimiser learns how large gradients are
 
@@ -41,12 +39,11 @@ class Schedule:
     @classmethod
     def of(cls, config: RnnConfig, steps_per_epoch: int, *, began: float | None = None) -> Schedule:
         """Make the schedule that a config asks for, whose clock began just now, or earlier."""
-        budget = seconds(config.budget) if config.budget is not None else math.inf
         epochs = config.epochs if config.epochs is not None else math.inf
         if config.budget is None and config.epochs is None:
-            budget, epochs = DEFAULT_BUDGET, default_epochs(steps_per_epoch)
+            epochs = default_epochs(steps_per_epoch)
         began = time.monotonic() if began is None else began
-        return cls(budget=budget, total_steps=max(1.0, epochs * steps_per_epoch), began=began)
+        return cls(budget=config.time, total_steps=max(1.0, epochs * steps_per_epoch), began=began)
 
     @property
     def elapsed(self) -> float:

@@ -37,7 +37,7 @@ def take(trainer: Trainer) -> Snapshot:
         "schedule": trainer.schedule.state(),
         "reader": [trainer.reader.epoch, trainer.reader.window],
         "scale": trainer.learner.scale,
-        "precision": [trainer.learner.precision.scale, trainer.learner.precision.steady],
+        "precision": trainer.learner.precision.state(),
         "averaged": None if trainer.average is None else trainer.average.count,
         "part_tokens": trainer.part_tokens,
         "best": None if math.isinf(trainer.best) else trainer.best,
@@ -68,7 +68,7 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.schedule.restore(facts["schedule"])
     trainer.reader.seek(*facts["reader"])
     trainer.learner.scale = facts["scale"]
-    trainer.learner.precision.scale, trainer.learner.precision.steady = facts["precision"]
+    trainer.learner.precision.restore(facts["precision"])
     trainer.part_tokens = facts["part_tokens"]
     trainer.part = None
     if trainer.valid is not None and trainer.part_tokens:

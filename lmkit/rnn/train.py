@@ -18,13 +18,12 @@ from lmkit.errors import Stopped, UsageError
 from lmkit.model import LanguageModel
 from lmkit.nn.devices import choose, prepare
 from lmkit.quantities import seconds
-from lmkit.rnn.assembly import make_learner, network_settings, unigram
+from lmkit.rnn.assembly import make_learner, make_network, network_settings, unigram
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
-from lmkit.rnn.network import Network
 from lmkit.rnn.plan import check_layers, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.teacher import Teacher
@@ -80,24 +79,30 @@ def train(
         Stopped: the user or the system ended it; it carries the model.
     """
     began = time.monotonic()
-    taught_by = None if teacher is None else _teacher(teacher, tokenizer, config)
-    device = choose(config.device)
-    prepare(device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    world = World.join(device)
     checkpoints = None
     if checkpoint is not None and (resume or checkpoint_interval(config)):
-        checkpoints = Checkpoints(checkpoint, every=checkpoint_interval(config) or math.inf)
+        checkpoints = Checkpoints(checkpoint, every=math.inf)
     saved = checkpoints.read() if checkpoints is not None and resume else None
     vocab_size = len(tokenizer.vocab)
     texts = _fingerprint(ids, valid, vocab_size, teacher)
+    if saved is not None:
+        config = _as_before(config, saved[1], texts, initial)
+    elif initial is not None:
+        config = settled(config, initial=initial)
+    if checkpoints is not None:
+        checkpoints.every = checkpoint_interval(config) or math.inf
+    if config.averaging == "asgd" and (valid is None or not config.patience):
+        raise UsageError("asgd averages once validation rests: give a text to validate on, and a --patience")
+    taught_by = None if teacher is None else _teacher(teacher, tokenizer, config)
+    device = choose(config.device)
+    prepare(device)
+    world = World.join(device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if saved is not None:
-            config = _as_before(config, saved[1], texts)
             check_layers(config, device)  # which may be another one than before
         else:
-            config = config if initial is None else settled(config, initial=initial)
             config = settle(
                 config,
                 ids,
@@ -106,11 +111,11 @@ def train(
                 report=report,
                 teacher=taught_by,
                 processes=world.size,
+                begun=initial is not None,
             )
             config = RnnConfig(**world.agree(asdict(config)))
         torch.manual_seed(check_seed(config.seed))
-        settings = network_settings(config)
-        network = Network(vocab_size=vocab_size, **settings)
+        network = make_network(config, vocab_size, torch.device("cpu"))  # the same weights for every device
         network.initialize(config.init, unigram(ids, vocab_size))
         if initial is not None:
             for line in take_over(network, initial, ids, seed=config.seed):
@@ -119,7 +124,7 @@ def train(
         network.to(device)
         if report:
             report(f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters")
-        model = RnnModel(tokenizer=tokenizer, network=network, settings=settings)
+        model = RnnModel(tokenizer=tokenizer, network=network, settings=network_settings(config))
         trainer = _trainer(
             model,
             ids,
@@ -191,7 +196,7 @@ def _trainer(
         bptt=config.bptt,
         seed=config.seed,
         vary=config.vary_bptt,
-        known=0 if initial is None else len(initial.tokenizer.vocab),
+        known=_never_hidden(model.tokenizer, initial),
     )
     schedule = Schedule.of(config, reader.windows_per_epoch, began=began)
     if valid is not None:
@@ -212,6 +217,13 @@ def _trainer(
     return trainer
 
 
+def _never_hidden(tokenizer: Tokenizer, initial: RnnModel | None) -> int:
+    """Give how many tokens are never read as `<unk>`, to learn what that is: all where no text can have one."""
+    if tokenizer.unk == "none":
+        return len(tokenizer.vocab)
+    return 0 if initial is None else len(initial.tokenizer.vocab)
+
+
 def _teacher(model: LanguageModel, tokenizer: Tokenizer, config: RnnConfig) -> Teacher:
     """Make a teacher of a model.
 
@@ -227,7 +239,7 @@ def _teacher(model: LanguageModel, tokenizer: Tokenizer, config: RnnConfig) -> T
     return Teacher(model, kind=config.loss, share=config.teacher_share)
 
 
-def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str) -> RnnConfig:
+def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str, initial: RnnModel | None) -> RnnConfig:
     """Give the config of a checkpoint, with what may change as it is asked for now.
 
     Raises:
@@ -238,6 +250,8 @@ def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str) -> RnnConfi
             "the checkpoint is of a training on other texts, or with another teacher; train without --resume"
         )
     before, usual = RnnConfig(**facts["config"]), RnnConfig()
+    if initial is not None:  # whose own settings nobody asked for
+        usual = settled(usual, initial=initial)
     for f in fields(RnnConfig):
         asked = getattr(config, f.name)
         if f.name not in _MAY_CHANGE and asked not in (getattr(usual, f.name), getattr(before, f.name)):

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmkit.config import RnnConfig
-from lmkit.errors import DivergedError
+from lmkit.errors import DivergedError, ResourceError
 from lmkit.interrupts import finished_first
 from lmkit.json_text import finite
 from lmkit.nn.averaging import WeightAverage
@@ -294,11 +294,14 @@ class Trainer:
             self.report(line)
 
     def write_checkpoint(self) -> None:
-        """Write all that this training is, if it has a place for it."""
+        """Write all that this training is, if it has a place for it and the disk takes it."""
         if self.checkpoints is not None and self.world.rank == 0:
             arrays, facts = take(self)
             more = {"entries": finite(self.entries), "processes": self.world.size}
-            self.checkpoints.write(arrays, {**self.facts, **facts, **more})
+            try:
+                self.checkpoints.write(arrays, {**self.facts, **facts, **more})
+            except ResourceError as error:  # what has been learnt is in memory still
+                self._say(f"no checkpoint was written: {error}")
 
     def begin_from_weights(self) -> None:
         """Count the weights as they are as good ones: training may do no better, on a text that they know little of."""

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from lmkit.config import RnnConfig
-from lmkit.rnn.assembly import make_learner, network_settings
+from lmkit.rnn.assembly import make_learner, make_network
 from lmkit.rnn.batches import Reader
-from lmkit.rnn.network import Network
 from lmkit.rnn.teacher import Teacher
 
 
@@ -29,7 +28,7 @@ def trial(
     The first step, for which loops may have to be compiled, does not count.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        network = Network(vocab_size=vocab_size, **network_settings(config)).to(device)
+        network = make_network(config, vocab_size, device)
         network.initialize("uniform", torch.full((vocab_size,), 1 / vocab_size))
         config = replace(config, learning_rate=config.learning_rate or 1e-3)
         learner = make_learner(network, ids, config, teacher=teacher)

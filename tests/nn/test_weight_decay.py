@@ -21,12 +21,6 @@ def test_matrices_decay_and_the_rest_does_not():
     assert names(network, kept) == {"embedding.weight", *biases}
 
 
-def test_embeddings_decay_if_asked():
-    network = Network()
-    decayed, _ = parameter_groups(network, 0.1, decay_embeddings=True)
-    assert names(network, decayed) == {"rnn.weight_ih_l0", "rnn.weight_hh_l0", "embedding.weight"}
-
-
 def test_an_empty_group_is_left_out():
     assert len(parameter_groups(nn.Linear(2, 2, bias=False), 0.1)) == 1
 

@@ -134,6 +134,8 @@ def test_options_of_the_network_are_those_of_the_initial_model(initial: lmkit.Rn
             settled(RnnConfig(**given), initial=initial, given=given)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="init says"):
         settled(RnnConfig(init="normal"), initial=initial, given=["init"])
+    with pytest.raises(UsageError, match="size large"):
+        settled(RnnConfig(size="large"), initial=initial, given=["size"])
 
 
 def test_layers_may_be_put_on_top(initial: lmkit.RnnModel) -> None:

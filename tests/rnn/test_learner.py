@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lmkit.config import RnnConfig
+from lmkit.errors import ResourceError
 from lmkit.nn import precision
 from lmkit.rnn.assembly import make_learner, network_settings
 from lmkit.rnn.batches import Reader
@@ -110,3 +111,30 @@ def test_the_numbers_of_a_gradient_are_clipped_where_that_is_asked_for() -> None
     assert max(float(gradient.abs().max()) for gradient in plain) > 1e-3
     for one, other in zip(plain, clipped, strict=True):
         torch.testing.assert_close(other, one.clamp(-1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("cell", ["mlp", "mogrifier", "lstm", "gru", "sru"])
+@pytest.mark.parametrize("head", ["sampled", "full"])
+def test_what_a_layer_computed_in_is_not_what_it_gives_out(cell: str, head: str) -> None:
+    learner, reader, _ = made(cell=cell, head=head, precision="bfloat16", samples=16)
+    learner.step(next(reader), number=0, rate=0.1, noise=1.0)
+    assert {array.dtype for array in learner.arrays().values()} == {np.dtype(np.float32)}
+    assert learner.step(next(reader), number=1, rate=0.1, noise=1.0).finite
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("none"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_said_wherever_in_a_step_it_shows(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, reader, _ = made()
+
+    def full(rate: float) -> None:
+        raise error
+
+    monkeypatch.setattr(learner.optimizers, "step", full)
+    with pytest.raises(
+        ResourceError, match=r"6 streams of 5 steps .* give --batch-size 3, or --accumulate 2"
+    ):
+        learner.step(next(reader), number=0, rate=0.1, noise=1.0)

@@ -195,3 +195,36 @@ def test_a_mean_of_the_weights_is_for_many_passes_and_steps() -> None:
     assert settled(epochs=4, **often)[0].averaging == "off"
     assert settled(epochs=10, optimizer="sgd", **often)[0].averaging == "off"
     assert settled(epochs=1, averaging="mean", **often)[0].averaging == "mean"
+
+
+@pytest.mark.usefixtures("fast")
+def test_passes_that_were_asked_for_limit_the_size() -> None:
+    assert settled(budget="3000s")[0].hidden_size == MANY_WORDS["large"].units
+    for epochs, size in ((1, "tiny"), (4, "small"), (9, "medium")):
+        assert settled(budget="3000s", epochs=epochs)[0].hidden_size == MANY_WORDS[size].units
+
+
+def test_processes_are_tried_with_the_streams_that_each_will_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: set[int | None] = set()
+
+    def trial(config: RnnConfig, ids: np.ndarray, vocab_size: int, **_: Any) -> float:
+        widths.add(config.batch_size)
+        return 1e5
+
+    monkeypatch.setattr(plan, "trial", trial)
+    config, lines = settled(budget="100s", processes=4, batch_size=32)
+    assert widths == {8}
+    assert config.batch_size == 32
+    assert lines[0].startswith("400,000 tokens/s")
+
+
+def test_who_knows_something_takes_no_longer_steps_than_who_does_not() -> None:
+    for epochs in (1, 8, 100):
+        for units in (64, 400):
+            options = RnnConfig(epochs=epochs, hidden_size=units)
+            fresh, begun = (
+                settle(options, IDS, WORDS, device=CPU, report=None, begun=begun).learning_rate
+                for begun in (False, True)
+            )
+            assert fresh is not None
+            assert begun == min(fresh, 4e-3)

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import pytest
 import torch
 
 import lmkit
-from lmkit.errors import DivergedError, ModelFormatError, Stopped, UsageError
+from lmkit.errors import DivergedError, ModelFormatError, ResourceError, Stopped, UsageError
 from lmkit.nn.clip import clip_grad_norm
+from lmkit.nn.precision import Precision
+from lmkit.rnn.checkpoint import Checkpoints
 from lmkit.rnn.trainer import Trainer
 from tests.rnn.conftest import TEXT
 
@@ -222,3 +226,86 @@ def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights
             train(texts, tmp_path / "model")
     model = train(texts, tmp_path / "model", resume=True, learning_rate=0.001)
     assert lmkit.perplexity(model, texts / "valid.txt").perplexity < 15
+
+
+@contextmanager
+def stopped(*, after: int) -> Iterator[None]:
+    """Expect a training that an interrupt stops after so many steps."""
+    real, steps = Trainer._step, 0
+
+    def step(self: Trainer) -> int:
+        nonlocal steps
+        steps += 1
+        if steps > after:
+            raise KeyboardInterrupt
+        return real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        try:
+            yield
+        except Stopped:
+            return
+        pytest.fail("nothing stopped it")
+
+
+def test_a_tuning_is_resumed_by_the_options_it_was_begun_with(texts: Path, tmp_path: Path) -> None:
+    train(texts, tmp_path / "old", epochs=2)
+    tuning: dict[str, Any] = {"init_from": tmp_path / "old", "valid": texts / "valid.txt"}
+    tuning |= {"backend": "rnn", "device": "cpu", "threads": 1, "epochs": 4, "bptt": 10, "batch_size": 4}
+    own = {"learning_rate": 0.002, "num_layers": 3, "checkpoint": "1s"}
+    whole = lmkit.train(texts / "train.txt", **tuning, **own)
+    with stopped(after=9):
+        lmkit.train(texts / "train.txt", output=tmp_path / "new", **tuning, **own)
+    resumed = lmkit.train(texts / "train.txt", output=tmp_path / "new", resume=True, **tuning)
+    assert isinstance(whole, lmkit.RnnModel)
+    assert isinstance(resumed, lmkit.RnnModel)
+    assert same(whole, resumed)
+
+
+def test_what_was_said_of_the_machine_is_kept_too(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stopped(after=9):
+        train(texts, tmp_path / "model", checkpoint="7m")
+    seen: list[float] = []
+    real = Trainer.run
+
+    def run(self: Trainer) -> None:
+        assert self.checkpoints is not None
+        seen.append(self.checkpoints.every)
+        real(self)
+
+    monkeypatch.setattr(Trainer, "run", run)
+    options = {name: value for name, value in OPTIONS.items() if name not in ("checkpoint", "threads")}
+    lmkit.train(
+        texts / "train.txt", valid=texts / "valid.txt", output=tmp_path / "model", resume=True, **options
+    )
+    assert seen == [420.0]
+
+
+def test_a_disk_that_takes_no_checkpoint_costs_nothing_but_the_checkpoint(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Checkpoints, arrays: Any, facts: Any) -> None:
+        raise ResourceError("no space is left")
+
+    said: list[str] = []
+    whole = train(texts, tmp_path / "whole")
+    monkeypatch.setattr(Checkpoints, "write", full)
+    model = train(texts, tmp_path / "model", report=said.append)
+    assert same(whole, model)
+    assert any("no checkpoint was written: no space is left" in line for line in said)
+    with stopped(after=9):
+        train(texts, tmp_path / "stopped")
+    assert isinstance(lmkit.load(tmp_path / "stopped"), lmkit.RnnModel)
+
+
+def test_a_scale_of_one_precision_is_none_of_another() -> None:
+    wide, half = (Precision(name, torch.device("cuda")) for name in ("bfloat16", "float16"))
+    half.restore(wide.state())
+    assert half.scale == 2.0**16
+    half.adapt(finite=False)
+    again = Precision("float16", torch.device("cuda"))
+    again.restore(half.state())
+    assert again.state() == half.state() == {"name": "float16", "scale": 2.0**15, "steady": 0}

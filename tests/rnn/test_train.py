@@ -381,3 +381,19 @@ def test_options_are_checked_before_any_work() -> None:
     ):
         with pytest.raises(UsageError):
             check(RnnConfig(**options))  # type: ignore[arg-type]
+
+
+def test_where_no_text_can_have_an_unknown_token_none_is_learnt() -> None:
+    text = "".join(chr(0x21 + i) + "ab\n" for i in range(60)) * 1  # each first byte is met once
+    network = lmkit.train(
+        text, backend="rnn", tokenizer="byte", hidden_size=8, epochs=20, holdout=0, device="cpu"
+    )
+    assert network.tokenizer.unk == "none"
+    start = np.exp(network.next_logprobs(network.start()))[0]
+    assert start[0] < 0.01  # hidden at every other reading, they would be half of all
+
+
+def test_an_average_that_could_never_begin_is_refused() -> None:
+    for options in ({}, {"patience": 0}):
+        with pytest.raises(UsageError, match="asgd"):
+            fit(averaging="asgd", **options)
