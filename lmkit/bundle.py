@@ -15,13 +15,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lmkit.backends import BACKENDS
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import write_text
-from lmkit.folders import atomic_folder, check_folder
+from lmkit.folders import add_to_log, atomic_folder, check_folder, read_log
 from lmkit.foreign import is_foreign, open_foreign
 from lmkit.json_text import read_json, write_json
 from lmkit.model import LanguageModel
@@ -183,3 +184,15 @@ def may_have_learnt(model: Path, *, from_texts_of: Path, name: str) -> bool:
         return not sources.isdisjoint(named)
     shared = not sources.isdisjoint(os.path.abspath(source) for source in other.get("sources", []))
     return shared and its.get("holdout", 0.0) < other.get("holdout", 0.0)
+
+
+def note_test(folder: Path, perplexity: float | None) -> int:
+    """Write down that a model's test text was used, and what was found; give how many times it has been.
+
+    Raises:
+        ResourceError: the folder cannot be written to.
+    """
+    before = [entry for entry in read_log(folder) if entry.get("use") == "test"]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    add_to_log(folder, {"use": "test", "time": now, "perplexity": perplexity})
+    return len(before) + 1

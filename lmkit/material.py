@@ -32,8 +32,8 @@ class Texts:
     """What to learn from, what to measure on, and the share of lines to hold out for that; see `lmkit.train`."""
 
     train: Any
-    valid: PathLike | None = None
-    test: PathLike | None = None
+    valid: PathLike | Corpus | None = None
+    test: PathLike | Corpus | None = None
     holdout: float | None = None
 
 
@@ -171,9 +171,9 @@ def _names(backend: str) -> set[str]:
 def _given(kind: type[Tokenizer], specials: str, texts: Texts) -> dict[str, Corpus]:
     """Read the texts to measure on once: what is wrong with them is an error now, not after the training."""
     given = {
-        name: kind.reads(Corpus.from_paths(path), specials)
-        for name, path in (("valid", texts.valid), ("test", texts.test))
-        if path is not None
+        name: kind.reads(text if isinstance(text, Corpus) else Corpus.from_paths(text), specials)
+        for name, text in (("valid", texts.valid), ("test", texts.test))
+        if text is not None
     }
     for corpus in given.values():
         for _ in corpus.blocks():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.backends import BACKENDS
+from lmkit.bundle import note_test
 from lmkit.config import TextConfig
 from lmkit.errors import UsageError, did_you_mean
 from lmkit.evaluation import Evaluation, perplexity
@@ -156,9 +157,12 @@ def crossval(
         test = None
         if refit:
             rest = Source(f"{names}, but test lines", lambda: (folder / "rest.txt").open("rb"), lasting=False)
-            model = train(Corpus([rest]), output=output, force=force, **options | found[0].options)
+            kept_out = Source(f"{names}, test lines", lambda: (folder / "test.txt").open("rb"), lasting=False)
+            options |= found[0].options
+            model = train(Corpus([rest]), test=Corpus([kept_out]), output=output, force=force, **options)
             test = perplexity(model, folder / "test.txt")
             if output is not None:
+                note_test(Path(output), test.as_dict()["perplexity"])
                 say(f"saved {output}")
     return CrossValidation(configurations=found, test=test)
 
@@ -237,6 +241,8 @@ def _checked(
                 f"{name} needs {_OF_OTHERS[name]}, which no model has in cross-validation; leave it out"
             )
     for name, values in grid.items():
+        if len({str(value) for value in values}) < len(values):
+            raise UsageError(f"{name} has a value twice: {', '.join(map(str, values))}; name each once")
         if name in _OF_WORDS:
             raise UsageError(
                 f"{name} changes what is predicted, and such perplexities do not compare; choose it, and vary others"

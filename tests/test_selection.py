@@ -193,6 +193,7 @@ def test_what_diverges_in_a_process_of_its_own_comes_last() -> None:
         ({"grid": {"order": [2]}, "valid": "v.txt"}, "no option 'valid'"),
         ({"grid": {"order": [2]}, "k": 1}, "from 2 to 50"),
         ({"grid": {"order": [2]}, "output": "best"}, "--refit"),
+        ({"grid": {"order": [2, 3, 2]}}, "order has a value twice"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:

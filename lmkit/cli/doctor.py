@@ -53,7 +53,10 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
 
     assert isinstance(loaded, RnnModel)
     found, calibration = examination(loaded, Corpus.from_paths(files), init=init)
-    findings = found.findings(guessing=math.log(len(loaded.tokenizer.vocab)))
+    findings = found.findings(
+        guessing=math.log(len(loaded.tokenizer.vocab)),
+        frequencies=math.inf if init else calibration.frequencies,
+    )
     if calibration.tokens < _FEW:
         click.echo(
             f"lmkit: warning: {calibration.tokens} tokens say little of a network; give a text of some lines",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,7 @@ def command(
     on already. Both are fitted to the text of --tune. Such numbers are adaptive: they do not compare with those of
     models that learn nothing from the text they are measured on.
     """
-    from lmkit.bundle import default_path, load
+    from lmkit.bundle import default_path, load, note_test
     from lmkit.cli.output import json_line
     from lmkit.normalization import normalization
     from lmkit.text.corpus import Corpus
@@ -94,7 +93,7 @@ def command(
     steps = [_step(*step, corpus, context, show=not as_json)[0] for step in before if each]
     last, by_name, result = _step(name, loaded, corpus, context, show=each and not as_json)
     checked = normalization(loaded, corpus) if check else None
-    uses = _noted(folder, result) if sealed else 0
+    uses = note_test(folder, result.as_dict()["perplexity"]) if sealed else 0
     if as_json:
         more: dict[str, Any] = {"test_uses": uses} if sealed else {}
         more |= {"steps": [*steps, last]} if each else {}
@@ -212,16 +211,6 @@ def _test(folder: Path, files: tuple[str, ...]) -> list[str]:
         raise UsageError(f"{folder}: has no test text; train with --test FILE, or let lines be held out")
     check_log(folder)
     return texts["test"]
-
-
-def _noted(folder: Path, result: Evaluation) -> int:
-    """Write down that the test text was used; give how many times it has been."""
-    from lmkit.folders import add_to_log, read_log
-
-    before = [entry for entry in read_log(folder) if entry.get("use") == "test"]
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    add_to_log(folder, {"use": "test", "time": now, "perplexity": result.as_dict()["perplexity"]})
-    return len(before) + 1
 
 
 def _held_out(folder: Path) -> list[str]:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lmkit.errors import UsageError
 from lmkit.nn.head import Head
-from lmkit.nn.inversion import inverted, place, tempered
+from lmkit.nn.inversion import inverted, place
 from lmkit.nn.rows import Linear, linear
-from lmkit.nn.softmax import log_softmax
+from lmkit.nn.softmax import log_softmax, softmax
 
 
 class AdaptiveHead(Head):
@@ -90,7 +90,8 @@ class AdaptiveHead(Head):
         """Draw a word (B,) after each row of features (B, E): of the short list, or of a cluster drawn there."""
         if temperature != 1:  # a cluster is then as likely as its words are, all of which must be known
             with torch.no_grad():
-                return inverted(np.exp(tempered(self.logprobs(features).numpy(), temperature)), points)
+                shares = softmax(self.logprobs(features).double(), temperature=temperature)
+            return inverted(shares.numpy(), points)
         size = self.edges[0][1]
         with torch.no_grad():
             short = self._logprobs_in(0, features).numpy()

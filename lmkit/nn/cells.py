@@ -175,5 +175,7 @@ def make_cell(name: str, *, input_size: int, hidden_size: int, activation: str =
     'Gru'
     """
     if name not in CELLS:
-        raise UsageError(f"unknown cell {name!r}; {did_you_mean(name, CELLS)}")
+        raise UsageError(
+            f"unknown cell {name!r} (one of your own must be in lmkit.nn.cells.CELLS); {did_you_mean(name, CELLS)}"
+        )
     return CELLS[name](input_size=input_size, hidden_size=hidden_size, activation=activation)

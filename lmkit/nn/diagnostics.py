@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from lmkit.nn.dropout import EmbeddingDropout
 from lmkit.nn.gradients import LARGEST, SMALLEST, Entries
-from lmkit.nn.norms import frobenius_norm
+from lmkit.nn.norms import frobenius_norm, spectral_radius
 from lmkit.nn.recurrence import Recurrence
 from lmkit.nn.regularization import recurrent_weights
 
 _VANISHED = 1e-3  # of the gradient of the layer that has the largest
 _LONG = 10.0  # rows: what a layer reads is of unit size, and trained rows have a length of 1 to 4
+_LITTLE = 0.1  # nats, that may be chance
 _LEARNT = 0.01  # nats: below it little gradient is no fault
 _FORGOTTEN = 1e-3  # of the gradient by the last step: what is less has not come back
 _SMALLER = "begin with smaller weights (--init orthogonal, xavier), lower --learning-rate, set --grad-clip"
@@ -70,11 +71,12 @@ class Examination:
         back = self.reach[::-1]
         return next((steps for steps, share in enumerate(back) if not share >= _FORGOTTEN), len(back))
 
-    def findings(self, *, guessing: float = math.inf) -> list[str]:
+    def findings(self, *, guessing: float = math.inf, frequencies: float = math.inf) -> list[str]:
         """Name what is wrong, and what to do; nothing where the network is sound.
 
         Args:
             guessing: the loss of a guess, log V, in nats.
+            frequencies: that of the output biases alone, which know how frequent words are, of a trained network.
         """
         if not math.isfinite(self.loss) or not all(math.isfinite(entries.norm) for entries in self.gradients):
             return [
@@ -97,10 +99,16 @@ class Examination:
             for name, length in self.lengths.items()
             if length > _LONG
         ]
-        if self.loss > guessing + 1:
+        if self.loss > guessing + _LITTLE:
             found.append(
                 f"worse than guessing: {self.loss:.3g} nats where a guess has {guessing:.3g}; the weights are too "
-                "large (lower --learning-rate, set --grad-clip), or made for another text"
+                "large (lower --learning-rate, set --grad-clip), layers give out numbers whose mean is far from 0 (as "
+                "by sigmoid: another --activation), or the network is of another text"
+            )
+        elif self.loss > frequencies - _LITTLE:
+            found.append(
+                f"hardly learnt: {self.loss:.3g} nats, where to know how frequent words are has {frequencies:.3g}; "
+                "train longer, or, where that was done, lower --learning-rate, set --grad-clip"
             )
         layers = [self._of(name) for name in self.layers]
         most = max((layer.rms for layer in layers), default=0.0)
@@ -222,20 +230,6 @@ def reach(*outputs: Tensor) -> list[float]:
     (gradient,) = torch.autograd.grad(last, first, direction, retain_graph=True)
     norms = gradient.flatten(1).double().norm(dim=1)  # (T,)
     return [float(share) for share in norms / norms[-1].clamp_min(1e-300)]
-
-
-def spectral_radius(weight: Tensor) -> float:
-    """Give the largest absolute eigenvalue of a recurrent matrix (H, H), or among those of several gates (k H, H).
-
-    >>> round(spectral_radius(torch.tensor([[0.0, 2.0], [-2.0, 0.0]])), 3)
-    2.0
-    """
-    if weight.dim() < 2:  # each unit by itself
-        return weight.detach().abs().max().item()
-    blocks = torch.split(weight.detach().float().cpu(), weight.shape[1])
-    if not all(bool(torch.isfinite(block).all()) for block in blocks):
-        return math.inf
-    return max(torch.linalg.eigvals(block).abs().max().item() for block in blocks)
 
 
 def _signal(name: str, output: Tensor) -> Signal:

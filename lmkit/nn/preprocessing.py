@@ -52,7 +52,7 @@ def resample(x: ArrayLike, y: ArrayLike, at: ArrayLike, *, kind: str = "linear")
     nearest     of the nearest, the earlier one of two
     previous    of the last one that is not later; NaN before the first
 
-    Missing values are left out; where nothing is left, everything is NaN.
+    Missing values are left out; where nothing is left, everything is NaN, and so is what is wanted at NaN.
 
     >>> resample([0.0, 10.0], [1.0, 2.0], [5.0, 5.1, 20.0], kind="nearest").tolist()
     [1.0, 2.0, 2.0]
@@ -74,7 +74,8 @@ def resample(x: ArrayLike, y: ArrayLike, at: ArrayLike, *, kind: str = "linear")
         return np.interp(wanted, places, values)
     before = np.searchsorted(places, wanted, side="right") - 1  # -1: before the first
     if kind == "previous":
-        return np.where(before >= 0, values[np.maximum(before, 0)], np.nan)
+        return np.where((before < 0) | np.isnan(wanted), np.nan, values[np.maximum(before, 0)])
     low = np.maximum(before, 0)
     high = np.minimum(before + 1, len(places) - 1)
-    return values[np.where(wanted - places[low] <= places[high] - wanted, low, high)]
+    nearest = values[np.where(wanted - places[low] <= places[high] - wanted, low, high)]
+    return np.where(np.isnan(wanted), np.nan, nearest)

@@ -28,11 +28,13 @@ class Calibration:
         tokens: how many it has been asked for.
         confidence: mean probability of the word predicted, the likeliest one.
         accuracy: how often that word came.
+        frequencies: loss of the output biases alone, in nats: of who knows how frequent words are, and no more.
     """
 
     tokens: int
     confidence: float
     accuracy: float
+    frequencies: float
 
 
 def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> tuple[Examination, Calibration]:
@@ -74,6 +76,13 @@ def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> tu
     finally:
         network.eval()
     with torch.no_grad():
-        predicted, sure = confidence(network.output.logprobs(features()))
+        read = features()
+        predicted, sure = confidence(network.output.logprobs(read))
+        biases = network.output.loss(torch.zeros_like(read), targets).mean()
     right = (predicted == targets).float()
-    return found, Calibration(tokens=len(right), confidence=float(sure.mean()), accuracy=float(right.mean()))
+    return found, Calibration(
+        tokens=len(right),
+        confidence=float(sure.mean()),
+        accuracy=float(right.mean()),
+        frequencies=float(biases),
+    )

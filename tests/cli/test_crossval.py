@@ -39,6 +39,9 @@ def test_options_are_ranked_and_the_winner_is_saved(lmkit: Run, tmp_path: Path) 
     assert "trained on all folds: test perplexity" in test
     assert f"order:{rows[0].split()[0]}" in signature
     assert "order=" in ok(lmkit("info", "-m", "best"))
+    again = json.loads(ok(lmkit("ppl", "-m", "best", "--test", "--json")))
+    assert f"{again['perplexity']:.4f}" == test.split()[-1]
+    assert again["test_uses"] == 2  # crossval's own was the first
     facts = json.loads(ok(lmkit("crossval", "c.txt", "--grid", "order=2", "-q", "--json")))
     assert facts["best"] == {"order": 2}
     assert len(facts["configurations"][0]["perplexities"]) == 5

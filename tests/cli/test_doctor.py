@@ -14,7 +14,7 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(MANY)
-    ok(lmkit("train", "c.txt", "--backend", "rnn", "--epochs", "1", "--hidden-size", "8", "-o", "m", "-q"))
+    ok(lmkit("train", "c.txt", "--backend", "rnn", "--epochs", "9", "--hidden-size", "8", "-o", "m", "-q"))
     shown = ok(lmkit("doctor", "--gradients", "m", "c.txt"))
     assert "embedding.weight" in shown
     assert "steps back" in shown
@@ -25,6 +25,7 @@ def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     assert 0 < facts["confidence"] < 1
     assert 0 <= facts["accuracy"] <= 1
     assert "is right in" in shown
+    assert facts["loss"] < facts["frequencies"]
     fresh = json.loads(ok(lmkit("doctor", "--gradients", "m", "c.txt", "--json", "--init", "orthogonal")))
     assert fresh["loss"] != facts["loss"]
     assert all(0.9 < radius < 1.1 for radius in fresh["radii"].values())
@@ -42,3 +43,25 @@ def test_what_cannot_be_examined_is_refused(lmkit: Run, tmp_path: Path) -> None:
     refused(lmkit("doctor", "--gradients", "none", "c.txt"), 2, "none: there is no model")
     refused(lmkit("doctor", "--gradients", "m"), 2, "FILE")
     refused(lmkit("doctor", "m", "c.txt"), 2, "--gradients")
+
+
+def test_a_network_that_has_learnt_nothing_but_frequencies_is_not_called_sound(
+    lmkit: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "c.txt").write_text(MANY)
+    options = (
+        "--backend",
+        "rnn",
+        "--hidden-size",
+        "8",
+        "--holdout",
+        "0",
+        "--learning-rate",
+        "0",
+        "-o",
+        "m",
+        "-q",
+    )
+    ok(lmkit("train", "c.txt", "--epochs", "0.01", *options))
+    assert "hardly learnt" in ok(lmkit("doctor", "--gradients", "m", "c.txt"))
+    assert "nothing is wrong" in ok(lmkit("doctor", "--gradients", "m", "c.txt", "--init", "xavier"))

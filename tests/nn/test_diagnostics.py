@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lmkit.nn.cells import make_cell
-from lmkit.nn.diagnostics import Examination, examine, reach, spectral_radius
+from lmkit.nn.diagnostics import Examination, examine, reach
 from lmkit.nn.dropout import EmbeddingDropout
 from lmkit.nn.full_softmax import FullHead
 from lmkit.nn.init import SCHEMES, initialize
@@ -88,6 +87,13 @@ def test_too_large_weights_at_the_beginning_are_named() -> None:
     assert any(line.startswith("worse than guessing") for line in found)
 
 
+def test_a_network_that_knows_frequencies_and_no_more_is_named() -> None:
+    found = made().examined()
+    (line,) = found.findings(guessing=math.log(V), frequencies=found.loss + 0.05)
+    assert line.startswith("hardly learnt")
+    assert found.findings(guessing=math.log(V), frequencies=found.loss + 0.5) == []
+
+
 def test_a_gradient_that_vanishes_in_ten_layers_of_sigmoid_is_named() -> None:
     found = findings(made(kind="mlp", activation="sigmoid", num_layers=10))
     assert any(line.startswith("vanishing") and "stack.cells.0 " in line for line in found)
@@ -149,15 +155,6 @@ def test_what_is_no_number_is_named() -> None:
         network.embedding.weight[3] = torch.nan
     assert len(findings(network)) == 1
     assert findings(network)[0].startswith("diverged")
-
-
-@pytest.mark.parametrize("gates", [1, 4])
-def test_the_spectral_radius_is_the_largest_eigenvalue(gates: int) -> None:
-    weight = torch.randn(gates * 9, 9)
-    largest = max(np.abs(np.linalg.eigvals(block)).max() for block in np.split(weight.numpy(), gates))
-    assert spectral_radius(weight) == pytest.approx(largest, rel=1e-4)
-    assert spectral_radius(torch.full((9, 9), torch.nan)) == math.inf
-    assert spectral_radius(torch.tensor([0.5, -2.0])) == 2.0
 
 
 def test_the_reach_is_the_product_of_the_jacobians() -> None:

@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lmkit.nn.norms import frobenius_norm, global_norm
+from lmkit.nn.norms import frobenius_norm, global_norm, spectral_radius
 
 
 def test_norm_is_that_of_one_long_vector():
@@ -33,3 +34,21 @@ def test_norms_are_homogeneous_and_keep_the_triangle_inequality():
     assert frobenius_norm(-3 * a) == pytest.approx(3 * frobenius_norm(a), rel=1e-14)
     assert frobenius_norm(a + b) <= frobenius_norm(a) + frobenius_norm(b)
     assert frobenius_norm(torch.zeros(2, 2)) == 0
+
+
+def test_numbers_whose_squares_a_float32_cannot_hold_have_a_norm():
+    for scale in (3e19, 1e30, 1e-25, 1e-36):
+        assert global_norm([torch.tensor([3.0, 4.0]) * scale]) == pytest.approx(5 * scale, rel=1e-6)
+    assert global_norm([torch.full((4,), 60000.0, dtype=torch.float16)]) == 120000
+    assert global_norm([torch.zeros(3)]) == 0
+    assert global_norm([torch.tensor([1.0, torch.inf])]) == math.inf
+    assert math.isnan(global_norm([torch.tensor([1.0, torch.nan])]))
+
+
+@pytest.mark.parametrize("gates", [1, 4])
+def test_the_spectral_radius_is_the_largest_eigenvalue(gates: int) -> None:
+    weight = torch.randn(gates * 9, 9)
+    largest = max(np.abs(np.linalg.eigvals(block)).max() for block in np.split(weight.numpy(), gates))
+    assert spectral_radius(weight) == pytest.approx(largest, rel=1e-4)
+    assert spectral_radius(torch.full((9, 9), torch.nan)) == math.inf
+    assert spectral_radius(torch.tensor([0.5, -2.0])) == 2.0

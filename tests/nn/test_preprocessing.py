@@ -106,3 +106,9 @@ def test_what_has_no_deviation_is_only_centred():
     assert standardized(x, x, none).tolist() == x.tolist()
     flat = torch.full((3, 26), -float(np.log(26)))  # whose mean in float32 is not quite the same number
     assert standardized(flat, flat, flat < 0).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_wanted_nowhere_is_not_known(kind):
+    found = resample([0.0, 1.0], [5.0, 6.0], [0.0, nan, 1.0], kind=kind)
+    assert np.isnan(found).tolist() == [False, True, False]
