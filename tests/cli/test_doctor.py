@@ -14,7 +14,23 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(MANY)
-    ok(lmkit("train", "c.txt", "--backend", "rnn", "--epochs", "9", "--hidden-size", "8", "-o", "m", "-q"))
+    ok(
+        lmkit(
+            "train",
+            "c.txt",
+            "--backend",
+            "rnn",
+            "--epochs",
+            "20",
+            "--hidden-size",
+            "32",
+            "-o",
+            "m",
+            "-q",
+            "--holdout",
+            0,
+        )
+    )
     shown = ok(lmkit("doctor", "--gradients", "m", "c.txt"))
     assert "embedding.weight" in shown
     assert "steps back" in shown
