@@ -97,6 +97,6 @@ def _tables(found: Examination) -> str:
     lines.append("")
     lines += [f"{name:<{wide}}  spectral radius {radius:.3g}" for name, radius in found.radii.items()]
     lines.append(
-        f"loss {found.loss:.4f} nats; the gradient reaches {found.memory} of {len(found.reach)} steps back"
+        f"loss {found.loss:.4f} nats; the gradient reaches {found.memory} of {max(0, len(found.reach) - 1)} steps back"
     )
     return "\n".join(lines)

@@ -67,8 +67,8 @@ class Examination:
 
     @property
     def memory(self) -> int:
-        """How many steps back the gradient by the last one reaches, at a thousandth of its size."""
-        back = self.reach[::-1]
+        """How many steps before the last one its gradient reaches, at a thousandth of its size."""
+        back = self.reach[-2::-1]
         return next((steps for steps, share in enumerate(back) if not share >= _FORGOTTEN), len(back))
 
     def findings(self, *, guessing: float = math.inf, frequencies: float = math.inf) -> list[str]:
