@@ -397,3 +397,28 @@ def test_an_average_that_could_never_begin_is_refused() -> None:
     for options in ({}, {"patience": 0}):
         with pytest.raises(UsageError, match="asgd"):
             fit(averaging="asgd", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "limited"), [({}, True), ({"budget": "2s"}, True), ({"epochs": 1}, False)]
+)
+def test_a_long_validation_is_left_out_wherever_there_is_a_time(
+    options: dict[str, Any], limited: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lmkit.RnnModel, "seconds_per_token", lambda self, ids: 1e3)
+    monkeypatch.setattr("lmkit.rnn.schedule.DEFAULT_STEPS", 20)
+    monkeypatch.setattr("lmkit.rnn.schedule.DEFAULT_EPOCHS", 1.0)
+    (tmp_path / "valid.txt").write_text("abba\n" * 9)
+    said: list[str] = []
+    lmkit.train(
+        "abab\n" * 40,
+        valid=tmp_path / "valid.txt",
+        backend="rnn",
+        tokenizer="char",
+        hidden_size=4,
+        device="cpu",
+        report=said.append,
+        **options,
+    )
+    assert any("the whole validation text is not measured" in line for line in said) == limited
+    assert any(line.startswith("validation perplexity") for line in said) != limited
