@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lmkit.backends import BACKENDS, Backend
-from lmkit.bundle import load, save
+from lmkit.bundle import load, read_config, save
 from lmkit.config import MEASURING_SHARE
 from lmkit.errors import Stopped, UsageError
 from lmkit.evaluation import perplexity
@@ -110,7 +110,9 @@ def train(
         _validate(model, material, say)
     record.summary |= {"seconds": round(time.monotonic() - began, 2), "stopped_early": stopped is not None}
     record.options = {"backend": backend, **material.options, **asdict(material.config)}
-    if output is not None and is_main_process():
+    if stopped is not None and _stays(output, checkpoint):
+        say(f"{output} keeps the model that was there; what has been learnt is in {checkpoint}, for --resume")
+    elif output is not None and is_main_process():
         save(model, output, force=force, record=record)
         if checkpoint is not None and stopped is None:
             shutil.rmtree(checkpoint, ignore_errors=True)
@@ -145,6 +147,13 @@ def _checkpoint_beside(output: PathLike | None, chosen: Backend, *, resume: bool
     if not resume and is_main_process():
         shutil.rmtree(place, ignore_errors=True)
     return place
+
+
+def _stays(output: PathLike | None, checkpoint: Path | None) -> bool:
+    """Say whether a model that is done is not to be replaced by one that is not, but can be gone on with."""
+    if output is None or checkpoint is None or not checkpoint.exists() or not Path(output).exists():
+        return False
+    return not read_config(Path(output)).get("summary", {}).get("stopped_early", False)
 
 
 def _initial(path: PathLike | None, chosen: Backend, *, extend_vocab: bool, counts: bool) -> Initial | None:

@@ -212,6 +212,7 @@ def test_on_the_command_line(lmkit: Run, tmp_path: Path) -> None:
         is None
     )
     assert lmkit("compare", "one", "other.txt").returncode == 2
+    assert b"thre: no such file" in lmkit("compare", "one", "thre").stderr
     assert lmkit("export", "-m", "three", "--arpa", "three.arpa").returncode == 0
     assert b"three.arpa - one:" in lmkit("compare", "one", "three.arpa", "other.txt").stdout
     assert lmkit("compare", "one", "three").returncode == 2  # nothing was held out

@@ -48,6 +48,8 @@ def command(
 
     folders = [name for name in arguments if (Path(name) / "config.json").is_file() or is_foreign(Path(name))]
     files = [name for name in arguments if name not in folders]
+    if files:
+        Corpus.from_paths(files)  # a name that is neither is named
     if len(set(folders)) < 2 or len(set(folders)) < len(folders) or lines < 0:
         raise UsageError("name two model folders or more, each once, before the text; --lines is at least 0")
     if not files:
@@ -101,7 +103,8 @@ def _show(found: Comparison, sizes: Mapping[str, int]) -> None:
         click.echo(f"  {line.bits:+.2f} bits by {line.name} on line {line.number}: {harmless(line.text)}")
     if found.unit == "byte":
         click.echo(
-            "their tokens differ, so that they are compared by the byte; perplexities a token would not compare"
+            "their tokens, or the words that they know, differ, so that they are compared by the byte; perplexities a "
+            "token would not compare"
         )
     for name, count in found.flattered.items():
         click.echo(

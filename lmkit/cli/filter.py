@@ -27,7 +27,12 @@ Examples:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("-m", "--model", metavar="DIR", help="Model folder  [LMKIT_MODEL or lmkit-model]")
 @click.option("--max-ppl", type=float, metavar="X", help="Keep lines of at most this perplexity.")
-@click.option("--quantile", type=float, metavar="Q", help="Keep this share of all lines, the likeliest.")
+@click.option(
+    "--quantile",
+    type=float,
+    metavar="Q",
+    help="Keep this share of all lines, the likeliest, and all that tie with the last.",
+)
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where they go; - is stdout  [-]")
 @click.option("--rest", metavar="FILE", help="Where the others go  [nowhere]")
 @context_option("line")

@@ -78,6 +78,7 @@ def command(
     folder = Path(model) if model else default_path()
     loaded = load(folder)
     chosen = _test(folder, files) if sealed else list(files) or _held_out(folder)
+    corpus = Corpus.from_paths(chosen)  # one, since standard input comes but once
     name = ""
     before: list[tuple[str, LanguageModel]] = []
     if cache or dynamic:
@@ -86,10 +87,12 @@ def command(
                 "--cache and --dynamic take up what the text said before, and with --context line each line is read "
                 "as the first; leave one of them out"
             )
+        next(
+            loaded.tokenizer.reads(corpus, loaded.tokenizer.specials).blocks()
+        )  # what is no text is said first
         *before, (name, loaded) = _adaptations(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
     elif tune or each:
         raise UsageError("--tune and --each are about what adapts to the text; say what: --cache, --dynamic")
-    corpus = Corpus.from_paths(chosen)  # one, since standard input comes but once
     steps = [_step(*step, corpus, context, show=not as_json)[0] for step in before if each]
     last, by_name, result = _step(name, loaded, corpus, context, show=each and not as_json)
     checked = normalization(loaded, corpus) if check else None

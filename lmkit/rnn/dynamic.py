@@ -171,10 +171,11 @@ class DynamicModel(FeatureModel):
             after = self._read(row.weights, row.segments, row.layers, token)
             return replace(after, before=row.before, inputs=(*row.inputs, token))
         self._take(row.weights)
-        features, _ = self._followed(row.inputs, row.before)
+        # read anew as a whole: that the text came in pieces may round a prediction, but never what is learnt from it
+        features, layers = self._followed(row.inputs, row.before)
         targets = torch.tensor([*row.inputs[1:], token], device=self.model.device)
         weights = self._learnt(row, features, targets)
-        return self._read(weights, row.segments + 1, row.layers, token)
+        return self._read(weights, row.segments + 1, layers, token)
 
     def _learnt(self, row: Reading, features: Tensor, targets: Tensor, *, in_place: bool = False) -> Weights:
         """Give the weights after a step down the gradient of a segment, which features (S, E) are of."""

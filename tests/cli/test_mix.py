@@ -104,6 +104,10 @@ def test_perplexity_with_a_cache(lmkit: Run, models: Path) -> None:
     run = lmkit("ppl", "-m", "small", "other.txt", "--cache")
     assert run.returncode == 2
     assert b"--tune" in run.stderr
+    (models / "empty.txt").write_text("")
+    run = lmkit("ppl", "-m", "one", "empty.txt", "--cache", "--tune", "other.txt")
+    assert run.returncode == 3
+    assert b"fitted" not in run.stderr
     itself = lmkit("ppl", "-m", "one", "other.txt", "--cache", "--tune", "other.txt")
     assert itself.returncode == 0
     assert b"flatters" in itself.stderr

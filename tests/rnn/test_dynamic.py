@@ -190,3 +190,19 @@ def test_what_cannot_learn_says_so(tmp_path: Path) -> None:
     arrays["scale.output.bias"] = np.zeros_like(arrays["scale.output.bias"])
     with pytest.raises(ModelFormatError):
         DynamicModel.from_arrays(learning.config(), arrays, learning.tokenizer)
+
+
+@pytest.mark.parametrize("head", ["full", "adaptive"])
+def test_what_is_learnt_does_not_depend_on_how_a_text_is_cut(head: str) -> None:
+    learning = dynamic(trained(head=head), rate=0.05)  # so much that the least difference would grow
+    ids = learning.tokenizer.encode_lines(OTHER.splitlines())[:100]
+    whole, after = learning.score_ids(ids)
+    for cuts in ([7], [1, 2, 3, 50], list(range(1, 100)), [19, 20, 21]):
+        scores, state = [], learning.start()
+        for piece in np.split(ids, cuts):
+            of_piece, state = learning.score_ids(piece, state)
+            scores.append(of_piece)
+        assert all(
+            torch.equal(weight, state.rows[0].weights[name]) for name, weight in after.rows[0].weights.items()
+        )
+        assert np.concatenate(scores) == pytest.approx(whole, abs=2e-5)

@@ -309,3 +309,18 @@ def test_a_scale_of_one_precision_is_none_of_another() -> None:
     again = Precision("float16", torch.device("cuda"))
     again.restore(half.state())
     assert again.state() == half.state() == {"name": "float16", "scale": 2.0**15, "steady": 0}
+
+
+def test_a_model_that_is_done_is_not_replaced_by_one_that_is_not(texts: Path, tmp_path: Path) -> None:
+    done = train(texts, tmp_path / "model", epochs=2)
+    whole = train(texts, tmp_path / "whole")
+    for how in ({"force": True}, {"resume": True}):
+        with stopped(after=9):
+            train(texts, tmp_path / "model", **how)
+        kept = lmkit.load(tmp_path / "model")
+        assert isinstance(kept, lmkit.RnnModel)
+        assert same(kept, done)
+    assert same(train(texts, tmp_path / "model", resume=True), whole)
+    loaded = lmkit.load(tmp_path / "model")
+    assert isinstance(loaded, lmkit.RnnModel)
+    assert same(loaded, whole)
