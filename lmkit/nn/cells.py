@@ -176,6 +176,6 @@ def make_cell(name: str, *, input_size: int, hidden_size: int, activation: str =
     """
     if name not in CELLS:
         raise UsageError(
-            f"unknown cell {name!r} (one of your own must be in lmkit.nn.cells.CELLS); {did_you_mean(name, CELLS)}"
+            f"unknown cell {name!r}; {did_you_mean(name, CELLS)}; put one of your own into lmkit.nn.cells.CELLS first"
         )
     return CELLS[name](input_size=input_size, hidden_size=hidden_size, activation=activation)
