@@ -14,7 +14,7 @@ import numpy as np
 
 from lmkit.model import Context, LanguageModel, State
 from lmkit.text.corpus import NEWLINE, Corpus
-from lmkit.text.vocabulary import EOS
+from lmkit.text.vocabulary import EOS, SPACES
 from lmkit.threads import in_order
 
 _LINES_BYTES = 1 << 17  # of text that one thread reads at a time: it stays in a core's cache
@@ -152,6 +152,6 @@ def score_in_pieces(
 def _blank_lines(text: bytes) -> np.ndarray:
     """Say of each line (L,) whether there is nothing in it but what separates words."""
     data = np.frombuffer(text, np.uint8)
-    solid = ~np.isin(data, np.frombuffer(b"\0\t\r \n", np.uint8))
+    solid = ~np.isin(data, np.frombuffer(SPACES.encode(), np.uint8))
     ends = np.flatnonzero(data == NEWLINE[0]) + 1
     return np.add.reduceat(solid, np.append(0, ends[:-1]), dtype=np.int64) == 0

@@ -20,9 +20,8 @@ import numpy as np
 from lmkit.model import Context, LanguageModel, State
 from lmkit.reading import context_of, cuts, pieces, score_in_pieces
 from lmkit.text.corpus import NEWLINE, Corpus, PathLike
-from lmkit.text.vocabulary import EOS
+from lmkit.text.vocabulary import EOS, SPACES
 
-_SPACES = "\0\t\r "  # what separates words, as the word tokenizer has it
 _FIELDS = ("logprob", "oov", "rank", "entropy")
 
 
@@ -118,11 +117,11 @@ def word_scores(
         words: list[list[TokenScore]] = [[]]
         over = False  # whether the word at hand is
         for token in inside:
-            if token.text.strip(_SPACES):
+            if token.text.strip(SPACES):
                 apart = words[-1] and token.start > words[-1][-1].end  # by spaces that are no tokens
-                if (over or apart or token.text[0] in _SPACES) and _seen(words[-1]):
+                if (over or apart or token.text[0] in SPACES) and _seen(words[-1]):
                     words.append([])
-                over = token.text[-1] in _SPACES
+                over = token.text[-1] in SPACES
             else:
                 over = True
             words[-1].append(token)
@@ -133,18 +132,18 @@ def word_scores(
 
 def _seen(parts: list[TokenScore]) -> bool:
     """Whether there is anything but spaces."""
-    return any(part.text.strip(_SPACES) for part in parts)
+    return any(part.text.strip(SPACES) for part in parts)
 
 
 def _joined(parts: list[TokenScore], line: str) -> TokenScore:
     start, end = parts[0].start, max(part.end for part in parts)
     said = line[start:end]
-    start += len(said) - len(said.lstrip(_SPACES))
+    start += len(said) - len(said.lstrip(SPACES))
     return TokenScore(
         line=parts[0].line,
         start=start,
-        end=start + len(said.strip(_SPACES)),
-        text=said.strip(_SPACES),
+        end=start + len(said.strip(SPACES)),
+        text=said.strip(SPACES),
         logprob=math.fsum(part.logprob for part in parts),
         oov=any(part.oov for part in parts),
         evidence={},

@@ -245,9 +245,9 @@ def test_who_has_learnt_what_another_held_out_is_named(lmkit: Run, tmp_path: Pat
         (("given", "cheat"), b"cheat was trained on lines that given held out"),
     ):
         for command in (("compare",), ("mix", "-o", "mixed", "--force")):
-            run = lmkit(*command, *models)
             if command[0] == "mix" and models[0] == "given":
                 continue  # which has no validation text
+            run = lmkit(*command, *models)
             assert run.returncode == 0, run.stderr
             assert named in run.stderr
             assert (b"was trained on lines" in run.stderr) == bool(named)

@@ -59,12 +59,13 @@ def command(
     texts = [measurable_texts(Path(name)) for name in models]
     chosen = None
     if given is None:
-        owner = next((name for name, found in zip(models, texts, strict=True) if "valid" in found), None)
-        if not tune and owner is None:
-            raise UsageError("no model has a validation text; name one: --tune FILE, or give --weights")
-        chosen = list(tune) or texts[models.index(str(owner))]["valid"]
+        chosen = list(tune)
         if not tune:
-            warn_of_learnt(models, text_of=str(owner), name="valid")
+            owner = next((name for name, found in zip(models, texts, strict=True) if "valid" in found), None)
+            if owner is None:
+                raise UsageError("no model has a validation text; name one: --tune FILE, or give --weights")
+            chosen = texts[models.index(owner)]["valid"]
+            warn_of_learnt(models, text_of=owner, name="valid")
         click.echo(f"weights for {', '.join(chosen)}", err=True)
     held_out = {}
     for name in ("valid", "test"):  # what is measured next is measured as before

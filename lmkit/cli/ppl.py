@@ -87,9 +87,8 @@ def command(
                 "--cache and --dynamic take up what the text said before, and with --context line each line is read "
                 "as the first; leave one of them out"
             )
-        next(
-            loaded.tokenizer.reads(corpus, loaded.tokenizer.specials).blocks()
-        )  # what is no text is said first
+        text = loaded.tokenizer.reads(corpus, loaded.tokenizer.specials)
+        next(text.blocks())  # what is no text is said before anything is fitted
         *before, (name, loaded) = _adaptations(loaded, folder, chosen, tune, cache=cache, dynamic=dynamic)
     elif tune or each:
         raise UsageError("--tune and --each are about what adapts to the text; say what: --cache, --dynamic")

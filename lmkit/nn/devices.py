@@ -92,10 +92,8 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(
-            error
-        )  # of a CPU
-        if not full:
+        of_a_cpu = "allocate memory" in str(error)  # which is a plain RuntimeError
+        if not (of_a_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError)):
             raise
         raise ResourceError(f"there is too little memory for {what} ({error}); {advice}") from None
 

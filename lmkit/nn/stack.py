@@ -83,8 +83,9 @@ class RecurrentStack(nn.Module):
                 y, state = functional_call(cell, drop_weights(cell, self.weight_drop), inputs)
             else:
                 y, state = cell(*inputs)
-            after.append(tuple(part.to(x.dtype) for part in state))  # under autocast, a layer gives out
-            y = y.to(x.dtype)  # what it computed in
+            # under autocast, a layer gives out what it computed in
+            y = y.to(x.dtype)
+            after.append(tuple(part.to(x.dtype) for part in state))
             x = x + y if self._goes_on(depth, x.shape == y.shape) else y
         return x, tuple(after)
 

@@ -18,8 +18,9 @@ from lmkit.files import write_text
 
 UNK, BOS, EOS = 0, 1, 2
 SPECIALS = ("<unk>", "<s>", "</s>")
-SEPARATORS = re.compile("[\0\t\n\r ]+")
-WORDS = re.compile("[^\0\t\n\r ]+")
+SPACES = "\0\t\n\r "  # what separates words
+SEPARATORS = re.compile(f"[{SPACES}]+")
+WORDS = re.compile(f"[^{SPACES}]+")
 
 
 class Vocabulary:

@@ -14,23 +14,8 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 def test_a_model_is_examined(lmkit: Run, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text(MANY)
-    ok(
-        lmkit(
-            "train",
-            "c.txt",
-            "--backend",
-            "rnn",
-            "--epochs",
-            "20",
-            "--hidden-size",
-            "32",
-            "-o",
-            "m",
-            "-q",
-            "--holdout",
-            0,
-        )
-    )
+    options = "--backend rnn --epochs 20 --hidden-size 32 --holdout 0 -o m -q"
+    ok(lmkit("train", "c.txt", *options.split()))
     shown = ok(lmkit("doctor", "--gradients", "m", "c.txt"))
     assert "embedding.weight" in shown
     assert "steps back" in shown
@@ -65,19 +50,7 @@ def test_a_network_that_has_learnt_nothing_but_frequencies_is_not_called_sound(
     lmkit: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "c.txt").write_text(MANY)
-    options = (
-        "--backend",
-        "rnn",
-        "--hidden-size",
-        "8",
-        "--holdout",
-        "0",
-        "--learning-rate",
-        "0",
-        "-o",
-        "m",
-        "-q",
-    )
-    ok(lmkit("train", "c.txt", "--epochs", "0.01", *options))
+    options = "--backend rnn --epochs 0.01 --hidden-size 8 --holdout 0 --learning-rate 0 -o m -q"
+    ok(lmkit("train", "c.txt", *options.split()))
     assert "hardly learnt" in ok(lmkit("doctor", "--gradients", "m", "c.txt"))
     assert "nothing is wrong" in ok(lmkit("doctor", "--gradients", "m", "c.txt", "--init", "xavier"))

@@ -384,7 +384,7 @@ def test_options_are_checked_before_any_work() -> None:
 
 
 def test_where_no_text_can_have_an_unknown_token_none_is_learnt() -> None:
-    text = "".join(chr(0x21 + i) + "ab\n" for i in range(60)) * 1  # each first byte is met once
+    text = "".join(chr(0x21 + i) + "ab\n" for i in range(60))  # each first byte is met once
     network = lmkit.train(
         text, backend="rnn", tokenizer="byte", hidden_size=8, epochs=20, holdout=0, device="cpu"
     )
