@@ -28,6 +28,7 @@ _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORTH = 1.3  # times as fast, for a narrower precision to be chosen
 _HOPELESS = 10  # times as slow with a few rows, for it not to be tried with many
 _ROWS = {"cpu": (8, 2048), "cuda": (1 << 10, 1 << 14)}  # few, and enough to keep the device busy
+_TURNS = 4  # of measuring all that are not hopeless
 _STEADY = 2000  # steps without an overflow, after which a scale is doubled
 
 
@@ -107,17 +108,21 @@ def fastest(device: torch.device) -> str:
     """Measure which precision a device multiplies matrices fastest in: not every processor that can is faster so.
 
     A few rows are tried before many: a processor that only imitates a precision may take hundreds of times as long.
+    Precisions are measured in turns, so that whatever else a machine does disturbs one as much as another.
     """
-    chosen, shortest, bearable = "float32", math.inf, math.inf
-    for name in PRECISIONS.get(device.type, ()):
-        precision, (few, many) = Precision(name, device), _ROWS[device.type]
-        first = _seconds(precision, few)
-        if first > bearable:
-            continue
-        seconds = _seconds(precision, many)
-        if _WORTH * seconds < shortest:
-            chosen, shortest = name, seconds
-        bearable = min(bearable, _HOPELESS * first)
+    few, many = _ROWS.get(device.type, (0, 0))
+    first = {name: _seconds(Precision(name, device), few) for name in PRECISIONS.get(device.type, ())}
+    bearable = [name for name, seconds in first.items() if seconds <= _HOPELESS * min(first.values())]
+    chosen, *narrower = bearable or ["float32"]
+    if not narrower:
+        return chosen
+    times = dict.fromkeys(bearable, math.inf)
+    for _ in range(_TURNS):
+        for name in bearable:
+            times[name] = min(times[name], _seconds(Precision(name, device), many))
+    for name in narrower:
+        if _WORTH * times[name] < times[chosen]:
+            chosen = name
     return chosen
 
 
@@ -127,7 +132,7 @@ def _seconds(precision: Precision, rows: int) -> float:
     a, b = (torch.ones(shape, device=precision.device, dtype=dtype) for shape in ((rows, 512), (512, 2048)))
     times = []
     with precision.step():
-        for _ in range(4):
+        for _ in range(3):
             start = time.perf_counter()
             torch.mm(a, b)[0, 0].item()
             times.append(time.perf_counter() - start)

@@ -39,6 +39,7 @@ _TRIAL_SHARE = 0.02  # of the budget, for measuring speeds
 _STEPS_PER_EPOCH = 100  # a small text is read in narrower batches, to have so many steps to learn it
 _AVERAGED_PASSES = 3.0  # from which on, and
 _AVERAGED_STEPS = 500.0  # from which on a mean of the weights is better than the last ones
+_NARROW = 64  # units, below which products are too small a part of a step for their precision to matter
 _GENTLE = 4e-3  # at most: the steps of a network that knows nothing yet would forget what is known
 _LAYERS = {"sru": 4}  # of the others, two
 
@@ -172,7 +173,9 @@ def suited(device: torch.device, *, small: bool, weight_drop: bool) -> str:
 
 
 def suited_precision(config: RnnConfig, device: torch.device) -> str:
-    """Give the precision that the device is fastest in, if the layers can be read in it."""
+    """Give the precision that the device is fastest in, if the layers can be read in it and are wide enough to gain."""
+    if (config.hidden_size or _NARROW) < _NARROW:
+        return "float32"
     found = fastest(device)
     try:
         check_layers(replace(config, precision=found), device)

@@ -93,6 +93,17 @@ def test_what_was_asked_for_stays() -> None:
 
 
 @pytest.mark.usefixtures("fast")
+def test_only_wide_layers_are_trained_in_the_precision_that_products_are_fastest_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "fastest", lambda device: "bfloat16")
+    monkeypatch.setattr(plan, "check_layers", lambda config, device: None)  # wherever the test runs
+    found = [settled(epochs=1, hidden_size=units)[0].precision for units in (8, 512)]
+    assert found == ["float32", "bfloat16"]
+    assert settled(budget="100s")[0].precision == "bfloat16"
+
+
+@pytest.mark.usefixtures("fast")
 def test_the_cell_suits_the_device_and_the_text_unless_it_is_asked_for() -> None:
     gpu = torch.device("cuda")
     assert suited(CPU, small=False, weight_drop=False) == "sru"
