@@ -112,7 +112,9 @@ class RnnConfig:
         "output layer: full, adaptive, or sampled (full, trained on a draw of the words)",
         choices=("auto", "full", "adaptive", "sampled"),
     )
-    samples: int = option(2048, "words that a sampled output layer is trained on in a step", low=2)
+    samples: int = option(
+        2048, "words that a sampled output layer is trained on in a step, at most half of all", low=2
+    )
     tie_weights: bool = option(True, "use the embedding as the output layer")
     regularize: float | None = option(
         None,
@@ -130,7 +132,7 @@ class RnnConfig:
         None, "pull of the matrices towards zero, times the rate (0.05; 1.2e-6 for sgd)", low=0.0
     )
     max_norm: float = option(
-        0.0, "largest norm of a matrix, by projection after each step; 0 is off", low=0.0
+        0.0, "largest norm of a matrix of the layers, by projection after each step; 0 is off", low=0.0
     )
     init: str = option(
         "uniform", "initialisation of the weights", choices=("uniform", "normal", "xavier", "orthogonal")

@@ -218,7 +218,8 @@ def _shared_out(
     if jobs is None:
         from lmkit.nn.devices import choose
 
-        apart = ({"epochs"} & {*options, *grid}) and not {"threads", "device"} & grid.keys()
+        asked = {*options, *grid}
+        apart = "epochs" in asked and "budget" not in asked and not {"threads", "device"} & grid.keys()
         on_cpu = apart and choose(options.get("device", "auto")).type == "cpu"
         jobs = min(max(1, cores() // options.get("threads", 1)), k) if on_cpu else 1
     return jobs, options if jobs == 1 else {"threads": max(1, cores() // jobs), **options}

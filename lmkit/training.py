@@ -93,6 +93,8 @@ def train(
     else:
         material = from_text(texts, chosen, options, initial=initial, report=report)
     record, say = material.record, report or _silent
+    if checkpoint is not None and not resume and is_main_process():
+        shutil.rmtree(checkpoint, ignore_errors=True)  # of a training that nobody wants to go on with
     stopped: Stopped | None = None
     try:
         with event_log(tensorboard, record.metrics.append) as log:
@@ -106,8 +108,12 @@ def train(
         if stop.model is None:
             raise
         stopped, model = stop, cast(LanguageModel, stop.model)  # as far as it has come, it is worth keeping
+    late: BaseException | None = None
     if stopped is None:
-        _validate(model, material, say)
+        try:
+            _validate(model, material, say)
+        except BaseException as error:  # such as Ctrl-C: the model is done all the same, and kept
+            late = error
     record.summary |= {"seconds": round(time.monotonic() - began, 2), "stopped_early": stopped is not None}
     record.options = {"backend": backend, **material.options, **asdict(material.config)}
     if stopped is not None and _stays(output, checkpoint):
@@ -119,6 +125,8 @@ def train(
     say(f"{time.monotonic() - began:.1f} s, at most {peak() / 1e9:.2f} GB of memory")
     if stopped is not None:
         raise stopped
+    if late is not None:
+        raise late
     return model
 
 
@@ -144,8 +152,6 @@ def _checkpoint_beside(output: PathLike | None, chosen: Backend, *, resume: bool
         raise UsageError(
             f"{place}: a training broke off here; go on with --resume, or begin anew with --force"
         )
-    if not resume and is_main_process():
-        shutil.rmtree(place, ignore_errors=True)
     return place
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import pytest
 
+import lmkit
+from lmkit import training
 from lmkit.interrupts import finished_first
 
 
@@ -84,3 +89,17 @@ def test_a_signal_that_is_ignored_hurries_nobody() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_model_that_is_done_is_kept_whatever_happens_while_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    text, model = tmp_path / "text.txt", tmp_path / "model"
+    text.write_text("the fox ran .\nthe owl sat .\n" * 40)
+    monkeypatch.setattr(training, "perplexity", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lmkit.train(text, valid=text, order=2, output=model)
+    assert np.isfinite(lmkit.load(model).score(["the", "owl", "ran", "."])).all()

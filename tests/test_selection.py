@@ -164,6 +164,7 @@ def test_networks_are_trained_at_once_where_that_changes_nothing() -> None:
     assert jobs(**for_cpu, threads=cores()) == (1, cores())
     assert jobs(**for_cpu, grid={"threads": [1, 2]}) == (1, None)
     assert jobs(backend="rnn", device="cpu", budget="9s") == (1, None)
+    assert jobs(**for_cpu, budget="9s") == (1, None)
     assert jobs(3, **for_cpu)[0] == 3
     assert jobs(backend="ngram") == (1, None)
 

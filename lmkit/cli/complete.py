@@ -23,7 +23,7 @@ def command(text: str, model: str | None, samples: int, as_json: bool) -> None:
     A line for each: the word and its probability, with a tab between.
     """
     from lmkit.bundle import load
-    from lmkit.cli.output import harmless, json_line
+    from lmkit.cli.output import harmless, json_line, say
     from lmkit.generation.completion import complete
 
     found = complete(load(model), text, samples=samples)
@@ -34,4 +34,4 @@ def command(text: str, model: str | None, samples: int, as_json: bool) -> None:
         else:
             click.echo(f"{harmless(entry.word)}\t{entry.probability:.4f}")
     if not found:
-        click.echo("lmkit: the model knows no word that begins so", err=True)
+        say("lmkit: the model knows no word that begins so")

@@ -37,17 +37,13 @@ def command(
 
     The model of all counts is the one that the texts themselves would give, joined.
     """
-    from lmkit.cli.output import check_file, write_bytes
+    from lmkit.cli.output import check_file, say, write_bytes
     from lmkit.counting import count, text_of
     from lmkit.scratch import Scratch
 
     if text is not None:
         check_file(text, force=force)
     folder = output or (DEFAULT if text is None else None)
-
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
 
     if quiet:
         logging.getLogger("lmkit").setLevel(logging.WARNING)
@@ -56,7 +52,7 @@ def command(
     if text is not None:
         scratch = Scratch.of(make(NgramConfig, {k: options[k] for k in ("memory", "temp") if k in options}))
         write_bytes(text, text_of(counts, scratch=scratch))
-        if text != "-":
+        if text != "-" and not quiet:
             say(f"wrote {text}")
-    if folder is not None:
+    if folder is not None and not quiet:
         say(f"saved {folder}; next: lmkit train --counts {shlex.quote(folder)}")

@@ -69,7 +69,7 @@ def command(
     The column `training` is the perplexity of lines that a model has learnt from, `capacity` the numbers of its n-grams
     or parameters: who keeps much learns its lines by heart, who keeps little learns neither (--picture).
     """
-    from lmkit.cli.output import check_file, json_line, write_bytes
+    from lmkit.cli.output import check_file, json_line, say, write_bytes
     from lmkit.selection import crossval
 
     if picture is not None:
@@ -88,7 +88,7 @@ def command(
         refit=refit,
         output=output,
         force=force,
-        report=None if quiet else lambda line: click.echo(line, err=True),
+        report=None if quiet else say,
         **{name: value for name, value in given.items() if value is not None},
     )
     if as_json:
@@ -100,7 +100,7 @@ def command(
         from lmkit.report.picture import render
 
         write_bytes(picture, [render(draw(_points(found)), kind=kind)])
-        click.echo(f"wrote {picture}", err=True)
+        say(f"wrote {picture}")
 
 
 def _points(found: CrossValidation) -> list[Point]:

@@ -40,7 +40,7 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
     network before it has learnt anything, which is how initialisations compare.
     """
     from lmkit.bundle import load
-    from lmkit.cli.output import json_line
+    from lmkit.cli.output import json_line, say
     from lmkit.text.corpus import Corpus
 
     loaded = load(model)
@@ -58,10 +58,7 @@ def command(model: str, files: tuple[str, ...], gradients: bool, init: str | Non
         frequencies=math.inf if init else calibration.frequencies,
     )
     if calibration.tokens < _FEW:
-        click.echo(
-            f"lmkit: warning: {calibration.tokens} tokens say little of a network; give a text of some lines",
-            err=True,
-        )
+        say(f"lmkit: warning: {calibration.tokens} tokens say little of a network; give a text of some lines")
     if as_json:
         facts = {
             **asdict(found),

@@ -21,7 +21,7 @@ Examples:
 def command(model: str | None, arpa: str | None, force: bool) -> None:
     """Write a model in a format of other tools: ARPA, for n-gram models."""
     from lmkit.bundle import load
-    from lmkit.cli.output import check_file, write_bytes
+    from lmkit.cli.output import check_file, say, write_bytes
     from lmkit.ngram.arpa import arpa_pieces
     from lmkit.ngram.model import NgramModel
 
@@ -33,4 +33,4 @@ def command(model: str | None, arpa: str | None, force: bool) -> None:
     check_file(arpa, force=force)
     write_bytes(arpa, arpa_pieces(loaded))
     if arpa != "-":
-        click.echo(f"wrote {arpa}: {sum(loaded.trie.sizes()):,} n-grams", err=True)
+        say(f"wrote {arpa}: {sum(loaded.trie.sizes()):,} n-grams")

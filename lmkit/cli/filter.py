@@ -53,7 +53,7 @@ def command(
     --quantile reads it twice. Standard input is kept in a temporary file first (TMPDIR), as all commands keep it.
     """
     from lmkit.bundle import load
-    from lmkit.cli.output import check_file, opened
+    from lmkit.cli.output import check_file, opened, say
     from lmkit.filtering import filter_lines
     from lmkit.text.corpus import Corpus
 
@@ -74,4 +74,4 @@ def command(
             for file, data in zip(outputs, (part.kept, part.rest), strict=False):
                 file.write(data)
             lines, kept = lines + part.lines, kept + part.lines_kept
-    click.echo(f"kept {kept:,} of {lines:,} lines ({kept / lines:.1%})", err=True)
+    say(f"kept {kept:,} of {lines:,} lines ({kept / lines:.1%})")

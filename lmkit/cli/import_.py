@@ -33,11 +33,9 @@ def command(file: str, output: str | None, tokenizer: str, force: bool, quiet: b
     The file may be compressed; - is standard input.
     """
     from lmkit.bundle import Record, default_path, save
+    from lmkit.cli.output import say
     from lmkit.folders import check_target
     from lmkit.ngram.arpa_reading import read_arpa
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
 
     folder = Path(output) if output else default_path()
     check_target(folder, force=force)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
+from lmkit.cli.output import say
 from lmkit.errors import LmkitError, LmkitWarning, Stopped
 from lmkit.version import __version__
 
@@ -168,4 +169,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def _say(text: str) -> None:
-    click.echo(f"lmkit: {text}", err=True)
+    say(f"lmkit: {text}")

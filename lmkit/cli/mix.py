@@ -42,7 +42,7 @@ def command(
     Without --tune or --weights the text is the validation text of the first model that has one.
     """
     from lmkit.bundle import Record, default_path, load, measurable_texts, save
-    from lmkit.cli.output import json_line, warn_of_learnt
+    from lmkit.cli.output import json_line, say, warn_of_learnt
     from lmkit.folders import check_target
     from lmkit.mixture.mix import mix
     from lmkit.text.corpus import Corpus
@@ -66,15 +66,15 @@ def command(
                 raise UsageError("no model has a validation text; name one: --tune FILE, or give --weights")
             chosen = texts[models.index(owner)]["valid"]
             warn_of_learnt(models, text_of=owner, name="valid")
-        click.echo(f"weights for {', '.join(chosen)}", err=True)
+        say(f"weights for {', '.join(chosen)}")
     held_out = {}
     for name in ("valid", "test"):  # what is measured next is measured as before
         files = next((found[name] for found in texts if name in found), [])
         if missing := [file for file in files if not Path(file).exists()]:
-            click.echo(f"{missing[0]}: is gone, so that the mixture has no {name} text", err=True)
+            say(f"{missing[0]}: is gone, so that the mixture has no {name} text")
         elif files:
             held_out[f"{name}.txt"] = replace(Corpus.from_paths(files), raw=True)  # as it is
-    mixture = mix(loaded, tune=chosen, weights=given, report=lambda line: click.echo(line, err=True))
+    mixture = mix(loaded, tune=chosen, weights=given, report=say)
     record = Record(
         options={"models": list(models), "tune": chosen},
         splits={"sources": list(models)},
@@ -86,4 +86,4 @@ def command(
         facts = {"path": str(path), "signature": mixture.signature(), "weights": mixture.weights.tolist()}
         click.echo(json_line({**facts, "models": list(models), "schema": 1}))
     same = "" if path == default_path() else f" -m {shlex.quote(str(path))}"
-    click.echo(f"saved {path}; next: lmkit ppl{same}, or lmkit generate{same} --prefix TEXT", err=True)
+    say(f"saved {path}; next: lmkit ppl{same}, or lmkit generate{same} --prefix TEXT")

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -56,6 +56,13 @@ def write_bytes(name: str, pieces: Iterable[bytes]) -> None:
     """Write pieces as they come; see `opened`."""
     with opened(name) as file:
         file.writelines(pieces)
+
+
+def say(line: str) -> None:
+    """Write a line to stderr, above the bar of whatever is in progress."""
+    bars = sys.modules.get("tqdm")  # where nothing has imported it, nothing is
+    with nullcontext() if bars is None else bars.tqdm.external_write_mode(sys.stderr):
+        click.echo(line, err=True)
 
 
 def harmless(text: str) -> str:
@@ -108,8 +115,7 @@ def warn_of_learnt(models: Iterable[str], *, text_of: str, name: str) -> None:
 
     for model in models:
         if may_have_learnt(Path(model), from_texts_of=Path(text_of), name=name):
-            click.echo(
+            say(
                 f"{model} was trained on lines that {text_of} held out: it knows this text, and only seems better; "
-                "name one that no model has learnt from",
-                err=True,
+                "name one that no model has learnt from"
             )

@@ -39,7 +39,7 @@ def command(models: tuple[str, ...], output: str, x: str, between: str, force: b
     functions instead (a folder of that name is ./losses).
     """
     from lmkit.bundle import default_path
-    from lmkit.cli.output import check_file, write_bytes
+    from lmkit.cli.output import check_file, say, write_bytes
     from lmkit.report.curve import Curve, draw, read_curve
     from lmkit.report.picture import kind_of, render
 
@@ -57,5 +57,5 @@ def command(models: tuple[str, ...], output: str, x: str, between: str, force: b
     for curve in curves:
         if (best := curve.best()) is not None:
             lowest, at = curve.perplexity("valid_loss")[best], curve.columns[x][best]
-            click.echo(f"{curve.name}: best validation perplexity {lowest:.2f} at {x} {at:g}", err=True)
-    click.echo(f"wrote {output}", err=True)
+            say(f"{curve.name}: best validation perplexity {lowest:.2f} at {x} {at:g}")
+    say(f"wrote {output}")

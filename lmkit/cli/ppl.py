@@ -71,7 +71,7 @@ def command(
     models that learn nothing from the text they are measured on.
     """
     from lmkit.bundle import default_path, load, note_test
-    from lmkit.cli.output import json_line
+    from lmkit.cli.output import json_line, say
     from lmkit.normalization import normalization
     from lmkit.text.corpus import Corpus
 
@@ -134,9 +134,8 @@ def command(
         seen = "by --test for the first time" if uses == 1 else f"{uses} times by --test; is it still unseen?"
         click.echo(f"test text used         {seen}")
     if result.oov and result.oov == result.tokens - result.lines:
-        click.echo(
-            "lmkit: warning: every word is unknown to the model; is this the right text, and the right model?",
-            err=True,
+        say(
+            "lmkit: warning: every word is unknown to the model; is this the right text, and the right model?"
         )
 
 
@@ -177,6 +176,7 @@ def _adaptations(
 ) -> list[tuple[str, LanguageModel]]:
     """Let a model take up what it reads, step by step, fitted to a text that is named, or to its validation text."""
     from lmkit.bundle import measurable_texts
+    from lmkit.cli.output import say
     from lmkit.mixture.adaptation import adaptations
     from lmkit.text.corpus import Corpus
 
@@ -187,17 +187,11 @@ def _adaptations(
         raise UsageError(
             f"{folder}: has no validation text to fit the cache to; name one that it has not learnt from: --tune FILE"
         )
-
     if {Path(name).resolve() for name in text} & {Path(name).resolve() for name in chosen}:
-        click.echo(
+        say(
             "lmkit: warning: what adapts is fitted to the very text that it is measured on, which flatters it; name "
-            "another one: --tune FILE",
-            err=True,
+            "another one: --tune FILE"
         )
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
     return list(adaptations(model, Corpus.from_paths(text), cache=cache, dynamic=dynamic, report=say))
 
 

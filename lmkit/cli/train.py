@@ -43,7 +43,7 @@ def command(
     --holdout says otherwise.
     """
     from lmkit.bundle import default_path, measurable_texts, read_config
-    from lmkit.cli.output import json_line
+    from lmkit.cli.output import json_line, say
     from lmkit.training import train
 
     options = read_toml(Path(config_file)) if config_file else {}
@@ -51,10 +51,6 @@ def command(
     run_names = {f.name for f, _ in options_of(RunConfig)}
     run = make(RunConfig, {name: options.pop(name) for name in run_names & options.keys()})
     path = Path(run.output or default_path())
-
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
 
     if quiet:
         logging.getLogger("lmkit").setLevel(logging.WARNING)
@@ -71,4 +67,5 @@ def command(
         click.echo(json_line(facts))
     same = "" if path == default_path() else f" -m {shlex.quote(str(path))}"
     measured = "" if {"test", "valid"} & measurable_texts(path).keys() else " FILE"
-    say(f"saved {path}; next: lmkit ppl{measured}{same}, or lmkit generate{same} --prefix TEXT")
+    if not quiet:
+        say(f"saved {path}; next: lmkit ppl{measured}{same}, or lmkit generate{same} --prefix TEXT")

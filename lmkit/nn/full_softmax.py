@@ -31,7 +31,7 @@ class FullHead(Head):
     """
 
     kind = "full"
-    _screen: tuple[tuple[int, int], Screen] | None = None  # made of a version of weights and biases
+    _screen: tuple[tuple[int, ...], Screen] | None = None  # made of a version of weights and biases
 
     def logits(self, features: Tensor) -> Tensor:
         """Give unnormalised log-probabilities (..., V): W h + b."""
@@ -52,10 +52,12 @@ class FullHead(Head):
         return functional.cross_entropy(self.logits(features), targets, reduction="none")
 
     def surprisals(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Give `loss` without gradients: log-sum-exp over some words at a time, whose scores stay in the cache."""
+        """Give `loss` without gradients; on a CPU by some words at a time, whose scores stay in the cache."""
         exact = torch.autocast(features.device.type, enabled=False)
         with torch.no_grad(), exact:
             features, bias = features.to(self.weight.dtype), self.possible_bias()
+            if features.device.type != "cpu":  # which would wait for a thousand small products
+                return super().surprisals(features, targets)
             rows = torch.split(features, _ROWS)
             whole = torch.cat([_log_sum_exp(some, self.weight, bias) for some in rows])
             own = (features * self.weight[targets]).sum(-1) + bias[targets]
@@ -65,7 +67,7 @@ class FullHead(Head):
         """Draw a word (B,) after each row of features (B, E), without the softmax: see `screening`."""
         from lmkit.nn.screening import Screen
 
-        versions = (self.weight._version, self.bias._version)
+        versions = tuple(0 if part.is_inference() else part._version for part in (self.weight, self.bias))
         if self._screen is None or self._screen[0] != versions:
             self._screen = (versions, Screen(self.weight, self.possible_bias()))
         return self._screen[1].draw(features, points, temperature=temperature)

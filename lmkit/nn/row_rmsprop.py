@@ -70,6 +70,7 @@ def _move_on_cpu(weight: Tensor, square: Tensor, ids: Tensor, gradient: Tensor, 
     tables = [table.detach().view(len(table), -1).numpy() for table in (weight, square)]
     constants = [np.float32(number) for number in numbers]
     _move_rows(*tables, ids.numpy(), gradient.reshape(len(ids), -1).numpy(), *constants)
+    torch.autograd.graph.increment_version(weight)  # or what was made of the table would pass for up to date
 
 
 def move_rows(

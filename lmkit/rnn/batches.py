@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from lmkit.text.vocabulary import EOS, UNK
 
@@ -20,7 +21,7 @@ class Window:
     """A few steps of every stream: (T, B) int64 inputs and targets.
 
     Attributes:
-        before: (S, B) all inputs of the streams before it.
+        before: (S, B) all inputs of the streams before it, as the text has them.
     """
 
     inputs: np.ndarray
@@ -105,11 +106,10 @@ def streams(ids: np.ndarray, batch_size: int, *, offset: int = 0) -> np.ndarray:
     >>> streams(np.array([5, 6, 7, 8, 9]), 2).T.tolist()
     [[2, 5, 6], [6, 7, 8]]
     """
-    text = np.concatenate([[EOS], ids])[offset:]
+    text = np.concatenate([np.array([EOS], ids.dtype), ids])[offset:]
     batch_size = max(1, min(batch_size, len(text) - 1))
     length = (len(text) - 1) // batch_size
-    starts = np.arange(batch_size) * length
-    return np.asarray(text[starts[None, :] + np.arange(length + 1)[:, None]], np.int64)  # (length + 1, B)
+    return sliding_window_view(text, length + 1)[::length][:batch_size].T  # (length + 1, B), a view
 
 
 def cuts(length: int, bptt: int, rng: np.random.Generator | None = None) -> list[int]:
@@ -140,7 +140,8 @@ def windows(columns: np.ndarray, bptt: int) -> Iterator[Window]:
 
 
 def _window(columns: np.ndarray, begin: int, end: int) -> Window:
-    return Window(columns[begin:end], columns[begin + 1 : end + 1], columns[:begin])
+    inputs, targets = (columns[i : i + end - begin].astype(np.int64) for i in (begin, begin + 1))
+    return Window(inputs, targets, columns[:begin])
 
 
 def hide_singletons(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,9 +61,8 @@ def examination(model: RnnModel, text: Corpus, *, init: str | None = None) -> tu
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network.initialize(init, unigram(ids, len(model.tokenizer.vocab)))
-    columns = torch.as_tensor(
-        streams(ids, max(1, min(_STREAMS, len(ids) // 16)))[: _STEPS + 1], device=device
-    )
+    beginning = streams(ids, max(1, min(_STREAMS, len(ids) // 16)))[: _STEPS + 1]
+    columns = torch.as_tensor(beginning.astype(np.int64), device=device)
     network.regularize(Regularization())
 
     def features() -> Tensor:

@@ -27,7 +27,7 @@ from lmkit.rnn.model import RnnModel
 from lmkit.rnn.plan import check_layers, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.teacher import Teacher
-from lmkit.rnn.trainer import Trainer
+from lmkit.rnn.trainer import Trainer, next_mark
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
 
@@ -141,6 +141,7 @@ def train(
         )
         if saved is not None:
             _go_on(trainer, config, *saved)
+            saved = None  # or its arrays would stay in memory
         if world.rank:  # noise of its own; the weights are drawn
             torch.manual_seed(config.seed + world.rank + trainer.schedule.step)
         try:
@@ -264,12 +265,14 @@ def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str, initial: Rn
 
 
 def _go_on(trainer: Trainer, config: RnnConfig, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Bring a trainer to where a checkpoint was, with as much time as is asked for now."""
+    """Bring a trainer to where a checkpoint was; with as much time as is asked for now, be it rested or not."""
     new = trainer.schedule.state()
     trainer.resume(arrays, facts)
     before = RnnConfig(**facts["config"])
     if (config.budget, config.epochs) != (before.budget, before.epochs):
-        trainer.schedule.restore({**trainer.schedule.state(), "spans": new["spans"]})
+        trainer.schedule.restore({**trainer.schedule.state(), "spans": new["spans"], "passed": new["passed"]})
+        trainer.cooling, trainer.waited = False, 0
+        trainer.mark = next_mark(trainer.progress())
 
 
 def _fingerprint(

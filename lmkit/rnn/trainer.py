@@ -125,8 +125,8 @@ class Trainer:
                     done = self.progress()
                     if done >= self.mark or done >= 1.0:
                         speed = tokens / (self.schedule.elapsed - begun)
-                        self._measure(self._entry(speed), tokens, last=done >= 1.0)
-                        self.mark = (math.floor(done * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
+                        self._measure(self._entry(speed), last=done >= 1.0)
+                        self.mark = next_mark(done)
                         begun, tokens = self.schedule.elapsed, 0
                 bar.update(100 * done - bar.n)
                 if self.checkpoints is not None and self.world.first(float(self.checkpoints.due())):
@@ -160,7 +160,7 @@ class Trainer:
             self.average.update()
         return len(window)
 
-    def _measure(self, entry: dict[str, Any], tokens: int, *, last: bool) -> None:
+    def _measure(self, entry: dict[str, Any], *, last: bool) -> None:
         """Add a point to the learning curve, and remember the weights if validation has never been lower."""
         if entry["train_loss"] is None or entry["train_loss"] > self.bearable:
             if entry["train_loss"] is not None:
@@ -171,7 +171,8 @@ class Trainer:
         if self.valid is not None:
             if self.part is None:  # one part for the whole run, or its losses could not be compared
                 share = measured_share(self.network, self.learner.sampled)
-                self.part_tokens = self.part_tokens or max(_MEASURED_TOKENS, int(share * tokens))
+                read = self.schedule.step * self.reader.batch_size * self.reader.bptt
+                self.part_tokens = self.part_tokens or max(_MEASURED_TOKENS, int(share * read))
                 self.part = part_of(self.valid, self.part_tokens)
             loss, weights = self._validate(self.part, last=last)
             entry["valid_loss"], entry["valid_tokens"] = loss, self.part.size - self.part.shape[1]
@@ -193,7 +194,7 @@ class Trainer:
         lowest, weights = math.inf, None
         for place in places:
             with place:
-                loss = self.world.first(self._cross_entropy(part))
+                loss = self._cross_entropy(part)
                 if loss < min(lowest, self.best):
                     weights = state_arrays(self.network)
             lowest = min(lowest, loss)  # which a loss that is no number leaves alone
@@ -228,6 +229,7 @@ class Trainer:
                 self.checkpoints.remove()
             raise DivergedError(self._advice(f"{found}, at ever lower rates"))
         scale, rescues, schedule = self.learner.scale / 2, self.rescues, self.schedule.state()
+        mark, skipped = self.mark, [step for step in self.steps if not step.finite]
         measured = (
             self.best,
             self.best_weights,
@@ -237,6 +239,7 @@ class Trainer:
         restore(self, *self.good)
         self.best, self.best_weights, self.part, self.part_tokens = measured
         self.learner.scale, self.rescues, self.bad_steps = scale, rescues, 0
+        self.mark, self.steps = mark, [*self.steps, *skipped]
         self.schedule.restore(schedule)
         self.last = self.good
         self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
@@ -259,7 +262,8 @@ class Trainer:
         )
 
     def _cross_entropy(self, columns: np.ndarray) -> float:
-        return cross_entropy(self.network, columns, bptt=self.reader.bptt)
+        """Give the loss on a part of a text as the first process has it: what is chosen by it is the same in all."""
+        return self.world.first(cross_entropy(self.network, columns, bptt=self.reader.bptt))
 
     def _entry(self, speed: float) -> dict[str, Any]:
         clip = self.learner.clip
@@ -324,6 +328,15 @@ class Trainer:
                 entry["valid_loss"] = math.inf
             self.entries.append(entry)
             self._log(entry)
+
+
+def next_mark(progress: float) -> float:
+    """Give the progress at which validation is measured next.
+
+    >>> next_mark(0.12)
+    0.15
+    """
+    return (math.floor(progress * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
 
 
 def _line(entry: dict[str, Any]) -> str:

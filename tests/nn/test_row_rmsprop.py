@@ -191,3 +191,10 @@ def test_on_a_gpu(cuda):
         step(here, table, ids, values)
         step(there, other, ids.to(cuda), values.to(cuda))
     torch.testing.assert_close(other.detach().cpu(), table.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_made_of_a_table_can_tell_that_it_has_moved():
+    table = nn.Parameter(torch.randn(V, E))
+    before = table._version
+    step(RowRmsProp([table], lr=0.03), table, *draw((V, E), 4))
+    assert table._version > before

@@ -162,3 +162,9 @@ def test_a_row_beyond_all_numbers_leaves_the_others_as_they_are() -> None:
     assert found[[0, 3]].tolist() == wanted[[0, 3]].tolist()
     assert (found >= 0).all()
     assert (found < 200).all()
+
+
+def test_a_model_made_for_inference_alone_draws_too() -> None:
+    with torch.inference_mode():
+        head = make_head("full", vocab_size=60, input_size=16, never=1)
+        assert 0 <= int(head.draw(torch.randn(1, 16), np.array([0.5]))[0]) < 60

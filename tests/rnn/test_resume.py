@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import os
 import random
@@ -185,6 +187,12 @@ def test_a_checkpoint_is_not_lost_by_starting_again(texts: Path, broken: Path) -
     assert isinstance(train(texts, broken, force=True, epochs=1), lmkit.RnnModel)
 
 
+def test_a_checkpoint_is_not_lost_by_a_wrong_option(texts: Path, broken: Path) -> None:
+    with pytest.raises(UsageError, match="hidden_size"):
+        train(texts, broken, force=True, hidden_size=0)
+    train(texts, broken, resume=True)
+
+
 def test_more_time_may_be_given(texts: Path, broken: Path) -> None:
     train(texts, broken, resume=True, epochs=15)
     assert (broken / "metrics.jsonl").read_text().splitlines()[-1].find('"epoch": 15') > 0
@@ -316,3 +324,40 @@ def test_a_model_that_is_done_is_not_replaced_by_one_that_is_not(texts: Path, tm
         assert same(lmkit.load(tmp_path / "model"), done)
     assert same(train(texts, tmp_path / "model", resume=True), whole)
     assert same(lmkit.load(tmp_path / "model"), whole)
+
+
+def points(folder: Path) -> list[dict[str, Any]]:
+    """Give the learning curve of a model."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [point for point in found if "epoch" in point]
+
+
+def test_a_part_of_the_validation_text_is_the_same_if_training_breaks_off_before_it_is_chosen(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmkit.rnn.trainer._MEASURED_TOKENS", 1)
+    few = {"batch_size": 2, "bptt": 5}
+    train(texts, tmp_path / "whole", **few)
+    with stopped(after=9):
+        train(texts, tmp_path / "broken", **few)
+    train(texts, tmp_path / "broken", resume=True, **few)
+    (tokens,) = {point["valid_tokens"] for point in points(tmp_path / "whole")}
+    assert tokens > 20
+    assert {point["valid_tokens"] for point in points(tmp_path / "broken")} == {tokens}
+
+
+def test_a_training_that_came_to_rest_goes_on_for_as_many_passes_as_are_asked_for(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rising, falling = itertools.count(1.0, 0.01), itertools.count(1.0, -0.001)
+    with monkeypatch.context() as patch, stopped(after=48):
+        patch.setattr(Trainer, "_cross_entropy", lambda self, part: next(rising))
+        train(texts, tmp_path / "model", patience=2)
+    monkeypatch.setattr(Trainer, "_cross_entropy", lambda self, part: next(falling))
+    said: list[str] = []
+    train(texts, tmp_path / "model", resume=True, patience=2, epochs=30, report=said.append)
+    found = points(tmp_path / "model")
+    assert found[-1]["epoch"] == pytest.approx(30, abs=0.5)
+    later = [point["progress"] for point in found[-18:]]
+    assert all(0 < after - before < 0.07 for before, after in itertools.pairwise(later))
+    assert not any("to rest" in line for line in said)

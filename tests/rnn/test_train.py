@@ -277,6 +277,22 @@ def test_a_non_finite_gradient_never_reaches_the_weights(monkeypatch: pytest.Mon
     assert all(point["train_loss"] is None or np.isfinite(point["train_loss"]) for point in points)
 
 
+def test_steps_that_were_left_out_are_counted_when_training_goes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+
+    def nan_for_a_while(parameters: list[torch.Tensor], max_norm: float) -> float:
+        nonlocal calls
+        calls += 1
+        return torch.nan if 20 <= calls < 25 else clip_grad_norm(parameters, max_norm)
+
+    monkeypatch.setattr("lmkit.rnn.learner.clip_grad_norm", nan_for_a_while)
+    _, points = fit(epochs=40)
+    assert calls >= 40
+    assert sum(point["skipped"] for point in points) == 5
+
+
 @pytest.mark.parametrize("length", [1, 2, 5, 40])
 def test_the_shortest_texts_can_be_trained_on(length: int) -> None:
     ids = np.append(np.full(length - 1, 3), 2).astype(np.int32)
