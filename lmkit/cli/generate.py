@@ -162,6 +162,7 @@ def _fill(
 
 def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: bool) -> None:
     """Read prefixes from standard input, and go on from each; an empty line goes on from the last text."""
+    from lmkit.cli.output import say
     from lmkit.cli.printing import TextPrinter, print_all
     from lmkit.generation.prefixes import Reader, read_prefix
     from lmkit.generation.streaming import Token, run, searched
@@ -170,7 +171,7 @@ def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: boo
         raise UsageError("-i writes text as it comes; beams, best_of and distinct choose among whole texts")
     reader, last = Reader(model), ""
     if sys.stdin.isatty():
-        click.echo("a prefix a line; an empty line goes on from the last text; Ctrl-D ends", err=True)
+        say("a prefix a line; an empty line goes on from the last text; Ctrl-D ends")
     while True:
         if sys.stdin.isatty():
             click.echo("> ", nl=False, err=True)
@@ -181,7 +182,7 @@ def _converse(model: LanguageModel, config: GenerationConfig, *, show_probs: boo
         try:
             prefix = read_prefix(model.tokenizer, typed or last)
         except InputError as error:
-            click.echo(f"lmkit: error: {error}", err=True)
+            say(f"lmkit: error: {error}")
             continue
         written: list[str] = [""] * config.samples
 

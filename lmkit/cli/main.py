@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 
 import click
 
-from lmkit.cli.output import say
 from lmkit.errors import LmkitError, LmkitWarning, Stopped
 from lmkit.version import __version__
 
@@ -169,4 +168,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 def _say(text: str) -> None:
+    from lmkit.cli.output import say
+
     say(f"lmkit: {text}")

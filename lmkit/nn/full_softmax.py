@@ -55,10 +55,10 @@ class FullHead(Head):
         """Give `loss` without gradients; on a CPU by some words at a time, whose scores stay in the cache."""
         exact = torch.autocast(features.device.type, enabled=False)
         with torch.no_grad(), exact:
-            features, bias = features.to(self.weight.dtype), self.possible_bias()
+            features = features.to(self.weight.dtype)
             if features.device.type != "cpu":  # which would wait for a thousand small products
                 return super().surprisals(features, targets)
-            rows = torch.split(features, _ROWS)
+            bias, rows = self.possible_bias(), torch.split(features, _ROWS)
             whole = torch.cat([_log_sum_exp(some, self.weight, bias) for some in rows])
             own = (features * self.weight[targets]).sum(-1) + bias[targets]
             return (whole - own).clamp_min(0.0)  # rounding makes no word more than certain

@@ -27,7 +27,7 @@ _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORTH = 1.3  # times as fast, for a narrower precision to be chosen
 _HOPELESS = 10  # times as slow with a few rows, for it not to be tried with many
 _ROWS = {"cpu": (8, 2048), "cuda": (1 << 10, 1 << 14)}  # few, and enough to keep the device busy
-_TURNS = 6
+_TURNS = 6  # of which the shortest counts
 _STEADY = 2000  # steps without an overflow, after which a scale is doubled
 
 
@@ -133,10 +133,8 @@ def _seconds(precision: Precision, rows: int) -> float:
     """Give the time of a product of two matrices, those of a layer of 512 units."""
     dtype = _HALVES.get(precision.name, torch.float32)
     a, b = (torch.ones(shape, device=precision.device, dtype=dtype) for shape in ((rows, 512), (512, 2048)))
-    times = []
     with precision.step():
-        for _ in range(2):  # the first one wakes the device up
-            start = time.perf_counter()
-            torch.mm(a, b)[0, 0].item()
-            times.append(time.perf_counter() - start)
-    return times[-1]
+        torch.mm(a, b)[0, 0].item()  # wakes the device up
+        start = time.perf_counter()
+        torch.mm(a, b)[0, 0].item()
+        return time.perf_counter() - start

@@ -27,7 +27,8 @@ from lmkit.rnn.model import RnnModel
 from lmkit.rnn.plan import check_layers, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.teacher import Teacher
-from lmkit.rnn.trainer import Trainer, next_mark
+from lmkit.rnn.trainer import Trainer
+from lmkit.rnn.validation import next_mark
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
 

@@ -32,9 +32,8 @@ from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.noise import noise_share
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.snapshot import restore, take
-from lmkit.rnn.validation import cross_entropy, measured_share, part_of
+from lmkit.rnn.validation import cross_entropy, measured_share, next_mark, part_of
 
-MEASUREMENTS = 20  # of the validation, over the whole training
 _MEASURED_TOKENS = 2000  # at least, of any text
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
@@ -80,7 +79,7 @@ class Trainer:
         self.cooling = False
         self.bad_steps = 0
         self.rescues = 0
-        self.mark = 1.0 / MEASUREMENTS
+        self.mark = next_mark(0.0)
         self.steps: list[Step] = []  # since the last measurement
         self.bearable = math.log(self.network.output.vocab_size) + 1  # a loss beyond guessing
         # of the last measurement but one, which the last has shown to be sound; and of the last
@@ -230,12 +229,8 @@ class Trainer:
             raise DivergedError(self._advice(f"{found}, at ever lower rates"))
         scale, rescues, schedule = self.learner.scale / 2, self.rescues, self.schedule.state()
         mark, skipped = self.mark, [step for step in self.steps if not step.finite]
-        measured = (
-            self.best,
-            self.best_weights,
-            self.part,
-            self.part_tokens,
-        )  # which is sound, whatever came after
+        # what was measured is sound, whatever came after
+        measured = self.best, self.best_weights, self.part, self.part_tokens
         restore(self, *self.good)
         self.best, self.best_weights, self.part, self.part_tokens = measured
         self.learner.scale, self.rescues, self.bad_steps = scale, rescues, 0
@@ -328,15 +323,6 @@ class Trainer:
                 entry["valid_loss"] = math.inf
             self.entries.append(entry)
             self._log(entry)
-
-
-def next_mark(progress: float) -> float:
-    """Give the progress at which validation is measured next.
-
-    >>> next_mark(0.12)
-    0.15
-    """
-    return (math.floor(progress * MEASUREMENTS + 1e-9) + 1) / MEASUREMENTS
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.rnn.batches import streams, windows
 from lmkit.rnn.network import Network
 
+_MEASUREMENTS = 20  # over a whole training
 _STREAMS = 16
 _SHARE = 0.04  # of the arithmetic of a training that goes into measuring
 
@@ -34,6 +37,15 @@ def cross_entropy(network: Network, columns: np.ndarray, *, bptt: int) -> float:
             count += len(targets)
     network.train(training)
     return total / count
+
+
+def next_mark(progress: float) -> float:
+    """Give the progress at which validation is measured next.
+
+    >>> next_mark(0.12)
+    0.15
+    """
+    return (math.floor(progress * _MEASUREMENTS + 1e-9) + 1) / _MEASUREMENTS
 
 
 def measured_share(network: Network, sampled: SampledSoftmax | None) -> float:
