@@ -153,8 +153,8 @@ class RnnConfig:
     )
     averaging: str = option(
         "auto",
-        "weights averaged: mean (of all after a quarter of the training) or asgd (all, once validation rests); chosen "
-        "by the passes over the text",
+        "weights averaged: mean (of several over more or less of the training, the best in validation) or asgd (all, "
+        "once validation rests); chosen by the passes over the text",
         choices=("auto", "off", "mean", "asgd"),
     )
     grad_clip: float = option(1.0, "longest gradient allowed, by global norm; 0 is off", low=0.0)

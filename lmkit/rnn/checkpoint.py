@@ -21,7 +21,7 @@ from lmkit.json_text import read_json, write_json
 from lmkit.tensors import read_tensors, write_tensors
 
 Arrays = dict[str, np.ndarray]
-_FORMAT = 2
+_FORMAT = 3
 _STATE, _TENSORS = "state.json", "model.safetensors"
 
 

@@ -12,7 +12,6 @@ from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.checkpoint import Arrays
 from lmkit.rnn.learner import Step
-from lmkit.rnn.validation import part_of
 from lmkit.tensors import prefixed, under
 
 if TYPE_CHECKING:
@@ -27,20 +26,15 @@ def take(trainer: Trainer) -> Snapshot:
     arrays["random"] = torch.get_rng_state().numpy().copy()
     if trainer.learner.device.type == "cuda":
         arrays["random.cuda"] = torch.cuda.get_rng_state(trainer.learner.device).numpy().copy()
-    if trainer.best_weights is not None:
-        arrays |= prefixed("best", trainer.best_weights)
-    if trainer.average is not None:
-        means = trainer.average.means
-        arrays |= {f"average.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(means)}
+    for k, average in enumerate(trainer.averages):
+        arrays |= {f"average.{k}.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(average.means)}
     facts = {
         "step": trainer.schedule.step,
         "schedule": trainer.schedule.state(),
         "reader": [trainer.reader.epoch, trainer.reader.window],
         "scale": trainer.learner.scale,
         "precision": trainer.learner.precision.state(),
-        "averaged": None if trainer.average is None else trainer.average.count,
-        "part_tokens": trainer.part_tokens,
-        "best": None if math.isinf(trainer.best) else trainer.best,
+        "averages": [[average.emphasis, average.count] for average in trainer.averages],
         "waited": trainer.waited,
         "cooling": trainer.cooling,
         "bad_steps": trainer.bad_steps,
@@ -48,6 +42,9 @@ def take(trainer: Trainer) -> Snapshot:
         "mark": trainer.mark,
         "steps": finite([[step.loss, step.norm] for step in trainer.steps]),
     }
+    if trainer.validation is not None:
+        validated, facts["validation"] = trainer.validation.state()
+        arrays |= validated
     return arrays, facts
 
 
@@ -58,22 +55,19 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
     if "random.cuda" in arrays and trainer.learner.device.type == "cuda":
         torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), trainer.learner.device)
-    trainer.best_weights = under("best", arrays) or None
-    trainer.average = None
-    if facts["averaged"] is not None:
-        trainer.average = WeightAverage(trainer.network)
-        trainer.average.count = facts["averaged"]
-        for i, mean in enumerate(trainer.average.means):
-            mean.copy_(torch.from_numpy(arrays[f"average.{i}"].copy()))
+    trainer.averages = []
+    for k, (emphasis, count) in enumerate(facts["averages"]):
+        average = WeightAverage(trainer.network, emphasis=emphasis)
+        average.count = count
+        for i, mean in enumerate(average.means):
+            mean.copy_(torch.from_numpy(arrays[f"average.{k}.{i}"].copy()))
+        trainer.averages.append(average)
+    if trainer.validation is not None:
+        trainer.validation.restore(arrays, facts["validation"])
     trainer.schedule.restore(facts["schedule"])
     trainer.reader.seek(*facts["reader"])
     trainer.learner.scale = facts["scale"]
     trainer.learner.precision.restore(facts["precision"])
-    trainer.part_tokens = facts["part_tokens"]
-    trainer.part = None
-    if trainer.valid is not None and trainer.part_tokens:
-        trainer.part = part_of(trainer.valid, trainer.part_tokens)
-    trainer.best = math.inf if facts["best"] is None else facts["best"]
     trainer.waited, trainer.cooling = facts["waited"], facts["cooling"]
     trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
     steps = ([math.nan if x is None else x for x in step] for step in facts["steps"])

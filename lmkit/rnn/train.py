@@ -20,7 +20,7 @@ from lmkit.nn.devices import choose, prepare
 from lmkit.quantities import seconds
 from lmkit.rnn.assembly import make_learner, make_network, network_settings, unigram
 from lmkit.rnn.batches import Reader
-from lmkit.rnn.checkpoint import Arrays, Checkpoints
+from lmkit.rnn.checkpoint import Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
@@ -28,7 +28,6 @@ from lmkit.rnn.plan import check_layers, settle
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.teacher import Teacher
 from lmkit.rnn.trainer import Trainer
-from lmkit.rnn.validation import next_mark
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
 
@@ -141,7 +140,9 @@ def train(
             facts={"config": asdict(config), "texts": texts},
         )
         if saved is not None:
-            _go_on(trainer, config, *saved)
+            before = RnnConfig(**saved[1]["config"])
+            longer = (config.budget, config.epochs) != (before.budget, before.epochs)
+            trainer.resume(*saved, longer=longer)
             saved = None  # or its arrays would stay in memory
         if world.rank:  # noise of its own; the weights are drawn
             torch.manual_seed(config.seed + world.rank + trainer.schedule.step)
@@ -263,17 +264,6 @@ def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str, initial: Rn
             )
     asked_for = {name: getattr(config, name) for name in _MAY_CHANGE}
     return replace(before, **{k: v for k, v in asked_for.items() if v != getattr(usual, k)})
-
-
-def _go_on(trainer: Trainer, config: RnnConfig, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Bring a trainer to where a checkpoint was; with as much time as is asked for now, be it rested or not."""
-    new = trainer.schedule.state()
-    trainer.resume(arrays, facts)
-    before = RnnConfig(**facts["config"])
-    if (config.budget, config.epochs) != (before.budget, before.epochs):
-        trainer.schedule.restore({**trainer.schedule.state(), "spans": new["spans"], "passed": new["passed"]})
-        trainer.cooling, trainer.waited = False, 0
-        trainer.mark = next_mark(trainer.progress())
 
 
 def _fingerprint(

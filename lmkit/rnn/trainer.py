@@ -23,7 +23,6 @@ from lmkit.json_text import finite
 from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.gradients import share_inside
 from lmkit.nn.optim import warmup_cosine
-from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.batches import Reader
 from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
@@ -32,14 +31,18 @@ from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.noise import noise_share
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.snapshot import restore, take
-from lmkit.rnn.validation import cross_entropy, measured_share, next_mark, part_of
+from lmkit.rnn.validation import FEWEST_TOKENS, Validation, cross_entropy, measured_share, next_mark, part_of
 
-_MEASURED_TOKENS = 2000  # at least, of any text
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
 _RESCUES = 3  # times that this is done, each at half the rate of before
-_AVERAGED_FROM = 0.25  # of the training: a mean of the weights begins
-_AVERAGED_EVERY = 10  # steps
+_EMPHASES = (
+    2.0,
+    0.5,
+    8.0,
+)  # of the means of the weights that are kept; the first, until others have shown to be better
+_AVERAGED_EVERY = 20  # steps
+_FEWEST_AVERAGED = 10  # weights, of which a mean is taken without having been measured
 
 
 class Trainer:
@@ -63,19 +66,17 @@ class Trainer:
         self.reader = reader
         self.config = config
         self.schedule = schedule
-        self.valid = valid
         self.report = report
         self.checkpoints = checkpoints
         self.facts = facts or {}  # what a checkpoint says of the training besides its state
         self.world: World = learner.world
         self.entries: list[dict[str, Any]] = []
         self._log = log
-        self.average: WeightAverage | None = None
-        self.part: np.ndarray | None = None  # of the validation text, the same for the whole run
-        self.part_tokens = 0
-        self.best = math.inf
-        self.best_weights: Arrays | None = None
-        self.waited = 0
+        self.averages: list[WeightAverage] = []  # the best first, so far as is known
+        self.validation: Validation | None = None
+        if valid is not None:
+            self.validation = Validation(self.network, valid, bptt=reader.bptt, world=self.world)
+        self.waited = 0  # measurements since the best one
         self.cooling = False
         self.bad_steps = 0
         self.rescues = 0
@@ -101,10 +102,10 @@ class Trainer:
             self.write_checkpoint()
             raise
         finally:
-            if self.best_weights is not None:
-                load_arrays(self.network, self.best_weights)
-            elif self.average is not None:
-                self.average.take()
+            if self.validation is not None:
+                self.validation.go_back()
+            elif self.averages and self.averages[0].count >= _FEWEST_AVERAGED:
+                self.averages[0].take()
             self.network.eval()
         self._refuse_divergence()
         shown = judged(self.entries, comparable=self.learner.sampled is None, rested=self.cooling)
@@ -124,7 +125,7 @@ class Trainer:
                     done = self.progress()
                     if done >= self.mark or done >= 1.0:
                         speed = tokens / (self.schedule.elapsed - begun)
-                        self._measure(self._entry(speed), last=done >= 1.0)
+                        self._measure(self._entry(speed), done)
                         self.mark = next_mark(done)
                         begun, tokens = self.schedule.elapsed, 0
                 bar.update(100 * done - bar.n)
@@ -152,14 +153,14 @@ class Trainer:
         self.bad_steps = 0 if step.finite or step.overflowed else self.bad_steps + 1
         if self.bad_steps >= _BAD_STEPS:
             self._rescue(f"the loss has not been finite for {_BAD_STEPS} steps")
-        elif self.config.averaging == "mean":  # which a training that is made longer begins anew
-            started = progress > _AVERAGED_FROM
-            self.average = (self.average or WeightAverage(self.network)) if started else None
-        if self.average is not None and self.schedule.step % _AVERAGED_EVERY == 0:
-            self.average.update()
+        elif self.schedule.step % _AVERAGED_EVERY == 0:
+            if self.config.averaging == "mean" and not self.averages:
+                self.averages = [WeightAverage(self.network, emphasis=emphasis) for emphasis in _EMPHASES]
+            for average in self.averages:
+                average.update()
         return len(window)
 
-    def _measure(self, entry: dict[str, Any], *, last: bool) -> None:
+    def _measure(self, entry: dict[str, Any], done: float) -> None:
         """Add a point to the learning curve, and remember the weights if validation has never been lower."""
         if entry["train_loss"] is None or entry["train_loss"] > self.bearable:
             if entry["train_loss"] is not None:
@@ -167,53 +168,49 @@ class Trainer:
             self._tell(entry)
             self.steps = []
             return
-        if self.valid is not None:
-            if self.part is None:  # one part for the whole run, or its losses could not be compared
+        if self.validation is not None:
+            if self.validation.part is None:
                 share = measured_share(self.network, self.learner.sampled)
                 read = self.schedule.step * self.reader.batch_size * self.reader.bptt
-                self.part_tokens = self.part_tokens or max(_MEASURED_TOKENS, int(share * read))
-                self.part = part_of(self.valid, self.part_tokens)
-            loss, weights = self._validate(self.part, last=last)
-            entry["valid_loss"], entry["valid_tokens"] = loss, self.part.size - self.part.shape[1]
-            self._choose(loss, weights)
+                self.validation.choose_part(max(FEWEST_TOKENS, int(share * read)))
+            entry["valid_loss"] = self._validate(self.validation, done)
+            entry["valid_tokens"] = self.validation.measured_tokens
         self.steps = []
         self._tell(entry)
         self.good, self.last = self.last, take(self)
 
-    def _validate(self, part: np.ndarray, *, last: bool) -> tuple[float, Arrays | None]:
-        """Give the loss of the mean of the weights, or of the weights, and those, if they are better than any before.
+    def _validate(self, validation: Validation, done: float) -> float:
+        """Give the loss of the best mean of the weights; come to rest if there have been no better weights for long.
 
-        At the end both are measured: of a short training the mean may still hold too much of the beginning.
+        How much of the beginning a mean should hold depends on the text, so all are measured at each quarter, and
+        before anything is concluded from one; at the end the weights, too, since of little any mean holds too much.
         """
-        places: list[AbstractContextManager[None]] = []
-        if self.average is not None and self.average.count:
-            places.append(self.average.in_place())
-        if last or not places:
-            places.append(nullcontext())
-        lowest, weights = math.inf, None
-        for place in places:
-            with place:
-                loss = self._cross_entropy(part)
-                if loss < min(lowest, self.best):
-                    weights = state_arrays(self.network)
-            lowest = min(lowest, loss)  # which a loss that is no number leaves alone
-        return lowest, weights
+        best, patience = validation.best, 0 if self.cooling else self.config.patience
+        quarter = math.floor(4 * done) >= 4 * self.mark - 1e-9  # lies between the two
+        averages = [average for average in self.averages if average.count]
+        if not (quarter or done >= 1.0 or self.waited + 1 == patience):
+            averages = averages[:1]
+        states: list[AbstractContextManager[None]] = [average.in_place() for average in averages]
+        if done >= 1.0 or not states:
+            states.append(nullcontext())
+        losses = validation.measure(states)
+        if len(averages) > 1:
+            order = sorted(range(len(averages)), key=losses.__getitem__)
+            self.averages = [averages[i] for i in order]
+        self.waited = 0 if validation.best < best else self.waited + 1
+        if patience and self.waited >= patience:
+            self._rest(validation)
+        return min(losses)
 
-    def _choose(self, loss: float, weights: Arrays | None) -> None:
-        """Keep the weights that were measured, if they are the best; come to rest if none have been better for long."""
-        self.waited += 1
-        if weights is not None:
-            self.best, self.best_weights, self.waited = loss, weights, 0
-        if not self.config.patience or self.waited < self.config.patience or self.cooling:
-            return
-        if self.config.averaging == "asgd" and self.average is None:
+    def _rest(self, validation: Validation) -> None:
+        """Begin to average, or go back to the best weights and bring the rate down from there."""
+        if self.config.averaging == "asgd" and not self.averages:
             self._say(f"no better validation {self.waited} times running: averaging begins")
-            self.average, self.waited = WeightAverage(self.network), 0
+            self.averages, self.waited = [WeightAverage(self.network)], 0
             return
         self._say(f"no better validation {self.waited} times running: back to the best weights, and to rest")
-        if self.best_weights is not None:
-            load_arrays(self.network, self.best_weights)
-            self.average = None if self.average is None else WeightAverage(self.network)
+        if validation.go_back():
+            self.averages = [WeightAverage(self.network, emphasis=mean.emphasis) for mean in self.averages]
         self.schedule.hurry(_COOLING_SHARE)
         self.cooling = True
 
@@ -221,32 +218,37 @@ class Trainer:
         """Go back to the last good state, at half the rate; give up when that has not helped."""
         self.rescues += 1
         if self.rescues > _RESCUES:
-            restore(self, *self.good)
+            self._restore_good()
             if self.schedule.step:
                 self.write_checkpoint()
             elif self.checkpoints is not None:  # nothing has been learnt that would be worth keeping
                 self.checkpoints.remove()
             raise DivergedError(self._advice(f"{found}, at ever lower rates"))
-        scale, rescues, schedule = self.learner.scale / 2, self.rescues, self.schedule.state()
-        mark, skipped = self.mark, [step for step in self.steps if not step.finite]
-        # what was measured is sound, whatever came after
-        measured = self.best, self.best_weights, self.part, self.part_tokens
-        restore(self, *self.good)
-        self.best, self.best_weights, self.part, self.part_tokens = measured
-        self.learner.scale, self.rescues, self.bad_steps = scale, rescues, 0
-        self.mark, self.steps = mark, [*self.steps, *skipped]
+        scale, rescues, mark = self.learner.scale / 2, self.rescues, self.mark
+        schedule, cooling = self.schedule.state(), self.cooling
+        skipped = [step for step in self.steps if not step.finite]
+        self._restore_good()
+        self.learner.scale, self.rescues, self.mark, self.bad_steps = scale, rescues, mark, 0
         self.schedule.restore(schedule)
+        self.cooling, self.steps = cooling, [*self.steps, *skipped]
         self.last = self.good
         self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
+
+    def _restore_good(self) -> None:
+        """Be as when all was sound, but for what was measured since, which is sound whatever came after."""
+        measured = self.validation and self.validation.state()
+        restore(self, *self.good)
+        if self.validation and measured:
+            self.validation.restore(*measured)
 
     def _refuse_divergence(self) -> None:
         """Refuse weights worse than guessing at the text they learnt from: the output bias alone began better.
 
         A validation text says less: where it is unlike the training text, a sound model may do worse than guessing.
         """
-        if self.valid is not None and self.best_weights is None:
+        if self.validation is not None and self.validation.weights is None:
             raise DivergedError(self._advice("no loss in validation was finite"))
-        loss = self._cross_entropy(part_of(self.reader.ids, _MEASURED_TOKENS))
+        loss = self._training_loss()
         if not loss < self.bearable:
             raise DivergedError(self._advice(f"a loss of {loss:.6g} nats on the text it was trained on"))
 
@@ -256,9 +258,10 @@ class Trainer:
             f"({self.config.learning_rate:g}), or set --grad-clip ({self.config.grad_clip:g})"
         )
 
-    def _cross_entropy(self, columns: np.ndarray) -> float:
-        """Give the loss on a part of a text as the first process has it: what is chosen by it is the same in all."""
-        return self.world.first(cross_entropy(self.network, columns, bptt=self.reader.bptt))
+    def _training_loss(self) -> float:
+        """Give the loss on a part of the text that is learnt from, without noise, as the first process has it."""
+        part = part_of(self.reader.ids, FEWEST_TOKENS)
+        return self.world.first(cross_entropy(self.network, part, bptt=self.reader.bptt))
 
     def _entry(self, speed: float) -> dict[str, Any]:
         clip = self.learner.clip
@@ -304,17 +307,18 @@ class Trainer:
 
     def begin_from_weights(self) -> None:
         """Count the weights as they are as good ones: training may do no better, on a text that they know little of."""
-        self.bearable = max(
-            self.bearable, self._cross_entropy(part_of(self.reader.ids, _MEASURED_TOKENS)) + 1
-        )
-        if self.valid is not None:
-            self.part_tokens = min(len(self.valid), 10 * _MEASURED_TOKENS)
-            self.part = part_of(self.valid, self.part_tokens)
-            self.best, self.best_weights = self._cross_entropy(self.part), state_arrays(self.network)
+        self.bearable = max(self.bearable, self._training_loss() + 1)
+        if self.validation is not None:
+            self.validation.choose_part(10 * FEWEST_TOKENS)
+            self.validation.measure([nullcontext()])
 
-    def resume(self, arrays: Arrays, facts: dict[str, Any]) -> None:
-        """Go on from a checkpoint, its learning curve included."""
+    def resume(self, arrays: Arrays, facts: dict[str, Any], *, longer: bool) -> None:
+        """Go on from a checkpoint, its learning curve included; with the time there is now if it is to be longer."""
+        new = self.schedule.state()
         restore(self, arrays, facts)
+        if longer:
+            self.schedule.restore({**self.schedule.state(), "spans": new["spans"], "passed": new["passed"]})
+            self.cooling, self.waited, self.mark = False, 0, next_mark(self.progress())
         if facts.get("processes", 1) > 1 or self.world.size > 1:
             self.learner.states = None  # those of the first process; others had other streams
         self.good = self.last = take(self)

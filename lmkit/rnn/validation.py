@@ -1,19 +1,96 @@
-"""Measuring on the way: the cross-entropy of the same part of a text, again and again."""
+"""Validation: the cross-entropy of the same part of a text, again and again, and the best weights that had it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
 
 from lmkit.nn.sampled_softmax import SampledSoftmax
+from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.batches import streams, windows
+from lmkit.rnn.checkpoint import Arrays
+from lmkit.rnn.distributed import World
 from lmkit.rnn.network import Network
+from lmkit.tensors import prefixed, under
 
+FEWEST_TOKENS = 2000  # measured, of any text
 _MEASUREMENTS = 20  # over a whole training
 _STREAMS = 16
-_SHARE = 0.04  # of the arithmetic of a training that goes into measuring
+_SHARE = 0.03  # of the arithmetic of a training that goes into measuring one state of it each time
+
+
+class Validation:
+    """A text that a training is measured on now and then, and the weights that were best there.
+
+    Attributes:
+        part: (length + 1, B) what is measured, from places all over the text; none until `choose_part`.
+        best: The lowest loss so far, in nats per token.
+        weights: Those that had it.
+    """
+
+    def __init__(self, network: Network, ids: np.ndarray, *, bptt: int, world: World) -> None:
+        self.network = network
+        self.ids = ids
+        self.bptt = bptt
+        self.world = world
+        self.tokens = 0
+        self.part: np.ndarray | None = None
+        self.best = math.inf
+        self.weights: Arrays | None = None
+
+    @property
+    def measured_tokens(self) -> int:
+        """How many tokens are predicted in a measurement."""
+        assert self.part is not None
+        return self.part.size - self.part.shape[1]
+
+    def choose_part(self, tokens: int) -> None:
+        """Choose about so many tokens, once for the whole training, or its losses could not be compared."""
+        self.tokens, self.part = tokens, part_of(self.ids, tokens)
+
+    def measure(self, states: Iterable[AbstractContextManager[None]]) -> list[float]:
+        """Give the loss of the network in each state, and keep its weights there if none have been better.
+
+        A loss that is no number counts as infinite.
+        """
+        losses = []
+        for state in states:
+            with state:
+                loss = self.loss()
+                if loss < self.best:
+                    self.best, self.weights = loss, state_arrays(self.network)
+            losses.append(math.inf if math.isnan(loss) else loss)
+        return losses
+
+    def loss(self) -> float:
+        """Give the loss of the network as it is, in nats per token, as the first process has it."""
+        assert self.part is not None
+        return self.world.first(cross_entropy(self.network, self.part, bptt=self.bptt))
+
+    def go_back(self) -> bool:
+        """Let the best weights be those of the network; say whether there are any."""
+        if self.weights is not None:
+            load_arrays(self.network, self.weights)
+        return self.weights is not None
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Give the arrays and the numbers that `restore` needs."""
+        arrays = {} if self.weights is None else prefixed("best", self.weights)
+        best = None if math.isinf(self.best) else self.best
+        return arrays, {"part_tokens": self.tokens, "best": best}
+
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Be as it was."""
+        self.tokens, self.part = facts["part_tokens"], None
+        if self.tokens:
+            self.choose_part(self.tokens)
+        self.best = math.inf if facts["best"] is None else facts["best"]
+        self.weights = under("best", arrays) or None
 
 
 def part_of(ids: np.ndarray, tokens: int) -> np.ndarray:

@@ -151,3 +151,23 @@ def test_the_mean_of_a_noisy_descent_is_better_than_where_it_ends():
     last = (layer.weight - truth).norm().item()
     with average.in_place():
         assert (layer.weight - truth).norm().item() < 0.5 * last
+
+
+@pytest.mark.parametrize(("emphasis", "rising"), [(0, [1, 1, 1, 1]), (1, [1, 2, 3, 4]), (2, [1, 3, 6, 10])])
+def test_an_emphasis_lets_later_weights_count_more(emphasis, rising):
+    module = Tied().double()
+    average = WeightAverage(module, emphasis=emphasis)
+    path = wander(module, average, 4)
+    torch.testing.assert_close(averaged(average, module), weighted(path, [x / sum(rising) for x in rising]))
+
+
+@pytest.mark.parametrize(("emphasis", "share"), [(0, 1 / 2), (2, 1 / 5), (8, 1 / 13)])
+@pytest.mark.parametrize("steps", [300, 3000])
+def test_half_of_a_mean_is_of_the_same_share_however_long_it_is(emphasis, share, steps):
+    module = nn.Linear(1, 1, bias=False).double()
+    average = WeightAverage(module, emphasis=emphasis)
+    for step in range(steps):
+        module.weight.data.fill_(step >= steps * (1 - share))
+        average.update()
+    with average.in_place():
+        assert module.weight.item() == pytest.approx(0.5, abs=0.02)

@@ -26,6 +26,7 @@ from lmkit.nn.clip import clip_grad_norm
 from lmkit.nn.precision import Precision
 from lmkit.rnn.checkpoint import Checkpoints
 from lmkit.rnn.trainer import Trainer
+from lmkit.rnn.validation import Validation
 from tests.rnn.conftest import TEXT
 
 OPTIONS: dict[str, Any] = {
@@ -68,6 +69,7 @@ def same(one: lmkit.LanguageModel, other: lmkit.LanguageModel) -> bool:
 def test_a_training_that_breaks_off_anywhere_ends_with_the_same_weights(
     texts: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lmkit.rnn.trainer._AVERAGED_EVERY", 3)
     whole = train(texts, tmp_path / "whole", **options)
     real, rng = Trainer._step, random.Random(0)
 
@@ -335,7 +337,7 @@ def points(folder: Path) -> list[dict[str, Any]]:
 def test_a_part_of_the_validation_text_is_the_same_if_training_breaks_off_before_it_is_chosen(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmkit.rnn.trainer._MEASURED_TOKENS", 1)
+    monkeypatch.setattr("lmkit.rnn.trainer.FEWEST_TOKENS", 1)
     few = {"batch_size": 2, "bptt": 5}
     train(texts, tmp_path / "whole", **few)
     with stopped(after=9):
@@ -351,9 +353,9 @@ def test_a_training_that_came_to_rest_goes_on_for_as_many_passes_as_are_asked_fo
 ) -> None:
     rising, falling = itertools.count(1.0, 0.01), itertools.count(1.0, -0.001)
     with monkeypatch.context() as patch, stopped(after=48):
-        patch.setattr(Trainer, "_cross_entropy", lambda self, part: next(rising))
+        patch.setattr(Validation, "loss", lambda self: next(rising))
         train(texts, tmp_path / "model", patience=2)
-    monkeypatch.setattr(Trainer, "_cross_entropy", lambda self, part: next(falling))
+    monkeypatch.setattr(Validation, "loss", lambda self: next(falling))
     said: list[str] = []
     train(texts, tmp_path / "model", resume=True, patience=2, epochs=30, report=said.append)
     found = points(tmp_path / "model")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import nn
 import lmkit
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError, Stopped, UsageError
+from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.cells import CELLS
 from lmkit.nn.clip import clip_grad_norm
 from lmkit.nn.recurrence import Recurrence
@@ -23,7 +26,7 @@ from lmkit.rnn.noise import regularization
 from lmkit.rnn.schedule import Schedule
 from lmkit.rnn.train import check, train
 from lmkit.rnn.trainer import Trainer
-from lmkit.rnn.validation import part_of
+from lmkit.rnn.validation import Validation, part_of
 from lmkit.text.character import CharTokenizer
 from lmkit.text.vocabulary import BOS, Vocabulary
 
@@ -195,9 +198,66 @@ def test_a_mean_that_is_behind_the_weights_is_not_taken() -> None:
         model, points = fit(CYCLE, CYCLE, averaging=averaging, epochs=5, bptt=10, patience=0)
         ends[averaging] = points[-1]["valid_loss"], model.arrays()
     middle = [point["valid_loss"] for point in points[:-1]]
-    assert min(middle) > ends["off"][0]  # of the mean
+    assert min(middle) > ends["off"][0]  # of means
     assert ends["mean"][0] == ends["off"][0]
     assert all(np.array_equal(ends["mean"][1][name], array) for name, array in ends["off"][1].items())
+
+
+def test_the_best_mean_is_measured_and_all_of_them_at_each_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {0.5: 1.0, 2.0: 2.0, 8.0: 3.0, None: 4.0}
+    measured: list[list[float | None]] = []
+    place: list[float | None] = [None]
+    in_place, measure = WeightAverage.in_place, Validation.measure
+
+    @contextmanager
+    def watched(average: WeightAverage) -> Iterator[None]:
+        with in_place(average):
+            place.append(average.emphasis)
+            yield
+            place.pop()
+
+    def loss(validation: Validation) -> float:
+        measured[-1].append(place[-1])
+        return losses[place[-1]]
+
+    def begun(validation: Validation, states: Any) -> list[float]:
+        measured.append([])
+        return measure(validation, states)
+
+    monkeypatch.setattr(WeightAverage, "in_place", watched)
+    monkeypatch.setattr(Validation, "loss", loss)
+    monkeypatch.setattr(Validation, "measure", begun)
+    monkeypatch.setattr("lmkit.rnn.trainer._AVERAGED_EVERY", 1)
+    _, points = fit(CYCLE, CYCLE, averaging="mean", epochs=20, bptt=10, patience=0)
+    assert measured[:5] == [[2.0]] * 4 + [[2.0, 0.5, 8.0]]
+    quarter = [*([[0.5]] * 4), [0.5, 2.0, 8.0]]
+    assert measured[5:] == [*quarter, *quarter, *quarter[:-1], [0.5, 2.0, 8.0, None]]
+    assert [point["valid_loss"] for point in points] == [2.0] * 4 + [1.0] * 16
+
+
+def test_before_a_training_comes_to_rest_all_means_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    measure = Validation.measure
+
+    def counted(validation: Validation, states: list[Any]) -> list[float]:
+        measured.append(len(states))
+        return measure(validation, states)
+
+    monkeypatch.setattr(Validation, "loss", lambda validation: 1.0)
+    monkeypatch.setattr(Validation, "measure", counted)
+    monkeypatch.setattr("lmkit.rnn.trainer._AVERAGED_EVERY", 1)
+    fit(CYCLE, CYCLE, averaging="mean", epochs=20, bptt=10, patience=2)
+    assert measured[:3] == [1, 1, 3]  # the first was the best
+
+
+def test_without_validation_a_mean_of_enough_weights_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights(averaging: str) -> np.ndarray:
+        return fit(averaging=averaging, epochs=5, bptt=10)[0].arrays()["output.bias"]
+
+    plain = weights("off")
+    assert np.array_equal(weights("mean"), plain)  # of a few steps
+    monkeypatch.setattr("lmkit.rnn.trainer._AVERAGED_EVERY", 1)
+    assert not np.allclose(weights("mean"), plain)
 
 
 def test_plain_descent_is_not_undone_by_its_weight_decay() -> None:
