@@ -187,7 +187,9 @@ class Trainer:
         """
         best, patience = validation.best, 0 if self.cooling else self.config.patience
         quarter = math.floor(4 * done) >= 4 * self.mark - 1e-9  # lies between the two
-        averages = [average for average in self.averages if average.count]
+        for average in self.averages:  # or, in a short training, what was measured might be measured again
+            average.update()
+        averages = self.averages
         if not (quarter or done >= 1.0 or self.waited + 1 == patience):
             averages = averages[:1]
         states: list[AbstractContextManager[None]] = [average.in_place() for average in averages]

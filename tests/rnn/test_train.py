@@ -235,6 +235,13 @@ def test_the_best_mean_is_measured_and_all_of_them_at_each_quarter(monkeypatch: 
     assert [point["valid_loss"] for point in points] == [2.0] * 4 + [1.0] * 16
 
 
+def test_no_mean_is_measured_twice_however_short_the_training() -> None:
+    _, points = fit(CYCLE, CYCLE, averaging="mean", epochs=5, bptt=10, patience=5)
+    losses = [point["valid_loss"] for point in points]
+    assert len(losses) == len(set(losses)) == 20
+    assert points[-1]["epoch"] == pytest.approx(5, abs=0.1)
+
+
 def test_before_a_training_comes_to_rest_all_means_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
     measure = Validation.measure
