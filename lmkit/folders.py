@@ -235,6 +235,15 @@ def atomic_folder(path: Path, *, force: bool = False, holds: str = "model.safete
             shutil.rmtree(retired, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Take away a folder of ours, if it is there: whole or not at all, whatever moment the power fails at."""
+    going = path.with_name(f".{path.name}.old")
+    shutil.rmtree(going, ignore_errors=True)
+    if path.exists():
+        path.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
 def _put_back(retired: Path, path: Path, cause: OSError) -> None:
     try:
         retired.rename(path)

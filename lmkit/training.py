@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from lmkit.bundle import load, read_config, save
 from lmkit.config import MEASURING_SHARE
 from lmkit.errors import Stopped, UsageError
 from lmkit.evaluation import perplexity
-from lmkit.folders import check_target
+from lmkit.folders import check_target, remove_folder
 from lmkit.initial import Initial
 from lmkit.material import Material, Texts, from_counts, from_text
 from lmkit.model import LanguageModel
@@ -94,7 +93,7 @@ def train(
         material = from_text(texts, chosen, options, initial=initial, report=report)
     record, say = material.record, report or _silent
     if checkpoint is not None and not resume and is_main_process():
-        shutil.rmtree(checkpoint, ignore_errors=True)  # of a training that nobody wants to go on with
+        remove_folder(checkpoint)  # of a training that nobody wants to go on with
     stopped: Stopped | None = None
     try:
         with event_log(tensorboard, record.metrics.append) as log:
@@ -121,7 +120,7 @@ def train(
     elif output is not None and is_main_process():
         save(model, output, force=force, record=record)
         if checkpoint is not None and stopped is None:
-            shutil.rmtree(checkpoint, ignore_errors=True)
+            remove_folder(checkpoint)
     say(f"{time.monotonic() - began:.1f} s, at most {peak() / 1e9:.2f} GB of memory")
     if stopped is not None:
         raise stopped

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
-from lmkit.folders import atomic_folder, check_folder
+from lmkit.folders import atomic_folder, check_folder, remove_folder
 from lmkit.json_text import read_json, write_json
 from lmkit.tensors import read_tensors, write_tensors
 
 Arrays = dict[str, np.ndarray]
-_FORMAT = 3
+_FORMAT = 4
 _STATE, _TENSORS = "state.json", "model.safetensors"
 
 
@@ -65,9 +65,17 @@ class Checkpoints:
             UsageError: there is none.
             ModelFormatError: what there is is damaged, or of another version.
         """
+        if not self.folder.exists():
+            raise UsageError(
+                f"{self.folder}: there is no checkpoint to resume from (a training that is done keeps none); train "
+                "without --resume"
+            )
         steps = self._steps()
         if not steps:
-            raise UsageError(f"{self.folder}: there is no checkpoint to resume from; train without --resume")
+            raise UsageError(
+                f"{self.folder}: there is no checkpoint to resume from: the training broke off before its first one "
+                "was whole; begin anew with --force"
+            )
         error: ModelFormatError | None = None
         for step in reversed(steps):
             try:
@@ -86,7 +94,7 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Take the folder away."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     def _steps(self) -> list[Path]:
         found = [path for path in self.folder.glob("step-*") if path.name[5:].isdigit()]

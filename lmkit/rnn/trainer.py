@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmkit.config import RnnConfig
-from lmkit.errors import DivergedError, ResourceError
+from lmkit.errors import DivergedError, ResourceError, UsageError
 from lmkit.interrupts import finished_first
 from lmkit.json_text import finite
 from lmkit.nn.averaging import WeightAverage
@@ -29,18 +29,15 @@ from lmkit.rnn.distributed import World
 from lmkit.rnn.fit import judged
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.noise import noise_share
+from lmkit.rnn.points import as_line, over_steps
 from lmkit.rnn.schedule import Schedule
-from lmkit.rnn.snapshot import restore, take
+from lmkit.rnn.snapshot import restore, restore_all, take, take_all
 from lmkit.rnn.validation import FEWEST_TOKENS, Validation, cross_entropy, measured_share, next_mark, part_of
 
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
 _BAD_STEPS = 5  # non-finite steps in a row after which the last good state is gone back to
 _RESCUES = 3  # times that this is done, each at half the rate of before
-_EMPHASES = (
-    2.0,
-    0.5,
-    8.0,
-)  # of the means of the weights that are kept; the first, until others have shown to be better
+_EMPHASES = (2.0, 0.5, 8.0)  # of the means of the weights; the first leads until others are found better
 _AVERAGED_EVERY = 20  # steps
 _FEWEST_AVERAGED = 10  # weights, of which a mean is taken without having been measured
 
@@ -212,7 +209,7 @@ class Trainer:
             return
         self._say(f"no better validation {self.waited} times running: back to the best weights, and to rest")
         if validation.go_back():
-            self.averages = [WeightAverage(self.network, emphasis=mean.emphasis) for mean in self.averages]
+            self._average_anew()
         self.schedule.hurry(_COOLING_SHARE)
         self.cooling = True
 
@@ -233,15 +230,16 @@ class Trainer:
         self.learner.scale, self.rescues, self.mark, self.bad_steps = scale, rescues, mark, 0
         self.schedule.restore(schedule)
         self.cooling, self.steps = cooling, [*self.steps, *skipped]
-        self.last = self.good
         self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
 
     def _restore_good(self) -> None:
-        """Be as when all was sound, but for what was measured since, which is sound whatever came after."""
-        measured = self.validation and self.validation.state()
+        """Be as when all was sound; the best weights stay, and the means, which hold what came since, begin anew."""
         restore(self, *self.good)
-        if self.validation and measured:
-            self.validation.restore(*measured)
+        self.last = self.good
+        self._average_anew()
+
+    def _average_anew(self) -> None:
+        self.averages = [WeightAverage(self.network, emphasis=mean.emphasis) for mean in self.averages]
 
     def _refuse_divergence(self) -> None:
         """Refuse weights worse than guessing at the text they learnt from: the output bias alone began better.
@@ -255,10 +253,9 @@ class Trainer:
             raise DivergedError(self._advice(f"a loss of {loss:.6g} nats on the text it was trained on"))
 
     def _advice(self, found: str) -> str:
-        return (
-            f"training has left the numbers that make sense ({found}); lower --learning-rate "
-            f"({self.config.learning_rate:g}), or set --grad-clip ({self.config.grad_clip:g})"
-        )
+        rate, clip = self.config.learning_rate, self.config.grad_clip
+        less = f"or --grad-clip ({clip:g})" if clip else "or clip the gradients with --grad-clip (0)"
+        return f"training has left the numbers that make sense ({found}); lower --learning-rate ({rate:g}), {less}"
 
     def _training_loss(self) -> float:
         """Give the loss on a part of the text that is learnt from, without noise, as the first process has it."""
@@ -266,18 +263,13 @@ class Trainer:
         return self.world.first(cross_entropy(self.network, part, bptt=self.reader.bptt))
 
     def _entry(self, speed: float) -> dict[str, Any]:
-        clip = self.learner.clip
-        good = [step for step in self.steps if step.finite]
         return {
             "step": self.schedule.step,
             "epoch": round(self.reader.position, 3),
             "seconds": round(self.schedule.elapsed, 2),
             "progress": round(self.schedule.progress, 4),
-            "train_loss": float(np.mean([step.loss for step in good])) if good else None,
+            **over_steps(self.steps, clip=self.learner.clip),
             "learning_rate": self.learner.optimizers.rate,
-            "gradient_norm": float(np.mean([step.norm for step in good])) if good else None,
-            "clipped": float(np.mean([step.norm > clip for step in good])) if good else None,
-            "skipped": len(self.steps) - len(good),
             "gradient_inside": round(share_inside(self._gradients()), 4),  # of the last step, in the layers
             "tokens_per_second": round(speed),
         }
@@ -291,7 +283,7 @@ class Trainer:
     def _tell(self, entry: dict[str, Any]) -> None:
         self.entries.append(entry)
         self._log(entry)
-        self._say(_line(entry))
+        self._say(as_line(entry))
 
     def _say(self, line: str) -> None:
         if self.report:
@@ -300,7 +292,7 @@ class Trainer:
     def write_checkpoint(self) -> None:
         """Write all that this training is, if it has a place for it and the disk takes it."""
         if self.checkpoints is not None and self.world.rank == 0:
-            arrays, facts = take(self)
+            arrays, facts = take_all(self)
             more = {"entries": finite(self.entries), "processes": self.world.size}
             try:
                 self.checkpoints.write(arrays, {**self.facts, **facts, **more})
@@ -315,33 +307,28 @@ class Trainer:
             self.validation.measure([nullcontext()])
 
     def resume(self, arrays: Arrays, facts: dict[str, Any], *, longer: bool) -> None:
-        """Go on from a checkpoint, its learning curve included; with the time there is now if it is to be longer."""
+        """Go on from a checkpoint, its learning curve included; with the time there is now if it is to be longer.
+
+        Raises:
+            UsageError: that time is over already.
+        """
         new = self.schedule.state()
-        restore(self, arrays, facts)
+        restore_all(self, arrays, facts)
         if longer:
             self.schedule.restore({**self.schedule.state(), "spans": new["spans"], "passed": new["passed"]})
             self.cooling, self.waited, self.mark = False, 0, next_mark(self.progress())
-        if facts.get("processes", 1) > 1 or self.world.size > 1:
+            if self.progress() >= 1.0:
+                raise UsageError(
+                    f"{self.reader.position:.3g} passes and {self.schedule.elapsed:.0f} s are over, and no more are "
+                    "asked for: give more with --epochs or --budget, or leave both out to go on as it was begun"
+                )
+        several = facts["processes"] > 1 or self.world.size > 1
+        if several:
             self.learner.states = None  # those of the first process; others had other streams
-        self.good = self.last = take(self)
+        if longer or several:  # and what there was to go back to has another schedule, or other states
+            self.good = self.last = take(self)
         for entry in facts["entries"]:
             if "valid_loss" in entry and entry["valid_loss"] is None:
                 entry["valid_loss"] = math.inf
             self.entries.append(entry)
             self._log(entry)
-
-
-def _line(entry: dict[str, Any]) -> str:
-    """Write a point of the learning curve for people."""
-    valid = f", validation {_perplexity(entry['valid_loss'])}" if "valid_loss" in entry else ""
-    train, speed = _perplexity(entry["train_loss"]), f"{entry['tokens_per_second']:,} tokens/s"
-    norm = "-" if entry["gradient_norm"] is None else f"{entry['gradient_norm']:.2f}"
-    when = f"{entry['progress']:4.0%} {entry['seconds']:6.0f} s, epoch {entry['epoch']:.2f}"
-    return f"{when}: perplexity {train} in training{valid}, gradient {norm}, {speed}"
-
-
-def _perplexity(loss: float | None) -> str:
-    if loss is None:
-        return "-"
-    found = math.exp(min(loss, 700.0))
-    return f"{found:.2f}" if found < 1e9 else f"{found:.0e}"  # of what diverges, the size is enough

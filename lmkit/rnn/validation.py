@@ -82,11 +82,11 @@ class Validation:
         """Give the arrays and the numbers that `restore` needs."""
         arrays = {} if self.weights is None else prefixed("best", self.weights)
         best = None if math.isinf(self.best) else self.best
-        return arrays, {"part_tokens": self.tokens, "best": best}
+        return arrays, {"tokens": self.tokens, "best": best}
 
     def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         """Be as it was."""
-        self.tokens, self.part = facts["part_tokens"], None
+        self.tokens, self.part = facts["tokens"], None
         if self.tokens:
             self.choose_part(self.tokens)
         self.best = math.inf if facts["best"] is None else facts["best"]

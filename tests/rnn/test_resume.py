@@ -45,6 +45,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"optimizer": "sgd", "learning_rate": 1.0, "averaging": "asgd", "patience": 1},
     {"averaging": "mean", "cell": "gru", "vary_bptt": True, "weight_drop": 0.3},
     {"taught": True},
+    {"learning_rate": 5.0, "grad_clip": 0.0, "averaging": "mean"},
 ]
 
 
@@ -65,12 +66,14 @@ def same(one: lmkit.LanguageModel, other: lmkit.LanguageModel) -> bool:
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("options", VARIANTS, ids=["adamw", "sampled", "asgd", "mean", "taught"])
+@pytest.mark.parametrize("options", VARIANTS, ids=["adamw", "sampled", "asgd", "mean", "taught", "rescued"])
 def test_a_training_that_breaks_off_anywhere_ends_with_the_same_weights(
     texts: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmkit.rnn.trainer._AVERAGED_EVERY", 3)
-    whole = train(texts, tmp_path / "whole", **options)
+    said: list[str] = []
+    whole = train(texts, tmp_path / "whole", report=said.append, **options)
+    assert any("back to the last good" in line for line in said) == (options.get("grad_clip") == 0.0)
     real, rng = Trainer._step, random.Random(0)
 
     def breaks(self: Trainer) -> int:
@@ -198,6 +201,23 @@ def test_a_checkpoint_is_not_lost_by_a_wrong_option(texts: Path, broken: Path) -
 def test_more_time_may_be_given(texts: Path, broken: Path) -> None:
     train(texts, broken, resume=True, epochs=15)
     assert (broken / "metrics.jsonl").read_text().splitlines()[-1].find('"epoch": 15') > 0
+
+
+def test_less_time_than_is_over_is_refused_and_loses_nothing(texts: Path, broken: Path) -> None:
+    with pytest.raises(UsageError, match=r"passes and .* are over.*--epochs"):
+        train(texts, broken, resume=True, epochs=0.25)
+    train(texts, broken, resume=True)
+    assert points(broken)[-1]["epoch"] == pytest.approx(12, abs=0.1)
+
+
+def test_where_there_is_no_checkpoint_it_is_said_why(texts: Path, tmp_path: Path, broken: Path) -> None:
+    train(texts, tmp_path / "done", epochs=1)
+    with pytest.raises(UsageError, match="done keeps none"):
+        train(texts, tmp_path / "done", resume=True)
+    (step,) = broken.with_name("broken.checkpoint").glob("step-*")
+    step.rename(step.with_name(f".{step.name}.tmp-1"))
+    with pytest.raises(UsageError, match=r"before its first one was whole.*--force"):
+        train(texts, broken, resume=True)
 
 
 def test_a_damaged_checkpoint_is_refused(texts: Path, broken: Path) -> None:
