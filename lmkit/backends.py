@@ -31,12 +31,12 @@ class Backend:
     (None: say nothing, show no progress) and `log` dictionaries for the learning curve. `tunes` says whether it
     wants `valid` at all. `counts_place` names one that learns from counts, train(parts, options=, config=, report=,
     log=), for a kind of model that can. `begin_place` names one that gives a config in which what the initial model
-    settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which
-    its training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
-    state of the training in, and `resume=`, whether to go on from it. `teachable` says that it takes `teacher=`, a
-    model to learn from beside the text. `dynamic_place` names one that lets a model learn while it reads,
-    dynamic(model, tune), fitted to a text, for a kind that can. A kind without a training function is made of models
-    that have been trained.
+    settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which its
+    training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
+    state of the training in, and `resume=`, whether to go on from what is there, which else it takes away.
+    `teachable` says that it takes `teacher=`, a model to learn from beside the text. `dynamic_place` names one that
+    lets a model learn while it reads, dynamic(model, tune), fitted to a text, for a kind that can. A kind without a
+    training function is made of models that have been trained.
     """
 
     name: str

@@ -235,15 +235,6 @@ def atomic_folder(path: Path, *, force: bool = False, holds: str = "model.safete
             shutil.rmtree(retired, ignore_errors=True)
 
 
-def remove_folder(path: Path) -> None:
-    """Take away a folder of ours, if it is there: whole or not at all, whatever moment the power fails at."""
-    going = path.with_name(f".{path.name}.old")
-    shutil.rmtree(going, ignore_errors=True)
-    if path.exists():
-        path.rename(going)
-        shutil.rmtree(going, ignore_errors=True)
-
-
 def _put_back(retired: Path, path: Path, cause: OSError) -> None:
     try:
         retired.rename(path)
@@ -251,6 +242,17 @@ def _put_back(retired: Path, path: Path, cause: OSError) -> None:
         raise ResourceError(
             f"{path}: cannot be written ({cause.strerror}); its old content is in {retired}"
         ) from cause
+
+
+def remove_folder(path: Path) -> None:
+    """Take away a folder of ours, if it is there: whole or not at all, whatever moment the power fails at."""
+    going = path.with_name(f".{path.name}.old")
+    shutil.rmtree(going, ignore_errors=True)
+    try:
+        path.rename(going)
+    except OSError:  # it is not there, or cannot be renamed
+        going = path
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _umask() -> int:

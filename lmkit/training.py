@@ -92,8 +92,6 @@ def train(
     else:
         material = from_text(texts, chosen, options, initial=initial, report=report)
     record, say = material.record, report or _silent
-    if checkpoint is not None and not resume and is_main_process():
-        remove_folder(checkpoint)  # of a training that nobody wants to go on with
     stopped: Stopped | None = None
     try:
         with event_log(tensorboard, record.metrics.append) as log:

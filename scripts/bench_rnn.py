@@ -333,14 +333,14 @@ def kill(options: argparse.Namespace) -> None:
         whole = time.monotonic() - began
         rng, place = random.Random(0), Path(folder) / "killed.checkpoint"
         for number in range(10):
-            how = "--resume" if any(place.glob("step-*/manifest.json")) else "--force"
-            before = set(place.glob("step-*"))
+            how = "--resume" if any(place.glob("state-*/manifest.json")) else "--force"
+            before = set(place.glob("state-*"))
             with subprocess.Popen([*command, "-o", f"{folder}/killed", how]) as process:
-                while number % 2 and set(place.glob("step-*")) <= before and process.poll() is None:
+                while number % 2 and set(place.glob("state-*")) <= before and process.poll() is None:
                     time.sleep(0.01)  # every other time, till it has gone on from where it was
                 time.sleep(rng.uniform(0.0, 0.05) * whole)
                 process.send_signal(signal.SIGKILL)
-            print(f"kill {number + 1}: {sorted(path.name for path in place.glob('step-*'))}", flush=True)
+            print(f"kill {number + 1}: {sorted(path.name for path in place.glob('state-*'))}", flush=True)
         subprocess.run([*command, "-o", f"{folder}/killed", "--resume"], check=True)
         hashes = [
             hashlib.sha256((Path(folder) / name / "model.safetensors").read_bytes()).hexdigest()

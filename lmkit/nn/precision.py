@@ -98,9 +98,10 @@ class Precision:
         return {"name": self.name, "scale": self.scale, "steady": self.steady}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with the scale that was found, if it was found for this precision."""
-        if state["name"] == self.name:
-            self.scale, self.steady = state["scale"], state["steady"]
+        """Go on with the scale that was found, or from the first one if it was found for another precision."""
+        if state["name"] != self.name:
+            state = Precision(self.name, self.device).state()
+        self.scale, self.steady = state["scale"], state["steady"]
 
 
 def fastest(device: torch.device) -> str:

@@ -1,6 +1,6 @@
 """Checkpoints: all that a training is, in a folder that is there whole or not at all.
 
-    <output>.checkpoint/step-1200/     state.json, model.safetensors, manifest.json
+    <output>.checkpoint/state-12/     state.json, model.safetensors, manifest.json
 
 A new one is written beside the old one, which goes only when the new one is complete: whatever moment the power fails
 at, one of them can be gone on from. A training that ends well takes the folder away.
@@ -8,6 +8,7 @@ at, one of them can be gone on from. A training that ends well takes the folder 
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
+from lmkit.files import disk_error
 from lmkit.folders import atomic_folder, check_folder, remove_folder
 from lmkit.json_text import read_json, write_json
 from lmkit.tensors import read_tensors, write_tensors
 
 Arrays = dict[str, np.ndarray]
 _FORMAT = 4
+_NAME = "state-"  # and a number: one more than that of the one before
 _STATE, _TENSORS = "state.json", "model.safetensors"
 
 
@@ -29,11 +32,19 @@ class Checkpoints:
     """The checkpoints of one training, and when the next one is due.
 
     Attributes:
-        folder: where they are.
-        every: seconds between them.
+        folder: Where they are.
+        every: Seconds between them.
+
+    Raises:
+        UsageError: what is in the folder are no checkpoints.
     """
 
-    def __init__(self, folder: Path, *, every: float) -> None:
+    def __init__(self, folder: Path, *, every: float = math.inf) -> None:
+        if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
+            raise UsageError(
+                f"{folder}: holds something else than checkpoints, which it is the place for; move it, or give another "
+                "place with -o"
+            )
         self.folder = folder
         self.every = every
         self.written = time.monotonic()
@@ -49,14 +60,17 @@ class Checkpoints:
             ResourceError: the disk does not take it; the one before is still there.
         """
         self.written = time.monotonic()  # or the next one would be due at once, should this one fail
-        old = self._steps()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(self.folder / f"step-{facts['step']}", force=True) as folder:
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, self.folder) from error
+        new = self.folder / f"{_NAME}{max(map(_number, self._whole()), default=0) + 1}"
+        with atomic_folder(new) as folder:
             write_tensors(folder / _TENSORS, arrays)
             write_json(folder / _STATE, {"format": _FORMAT, **facts})
-        for step in old:
-            if step.name != f"step-{facts['step']}":
-                shutil.rmtree(step, ignore_errors=True)
+        for other in self.folder.iterdir():  # what a kill left half-written, too
+            if other != new:
+                shutil.rmtree(other, ignore_errors=True)
 
     def read(self) -> tuple[Arrays, dict[str, Any]]:
         """Read the last one that is complete.
@@ -70,25 +84,25 @@ class Checkpoints:
                 f"{self.folder}: there is no checkpoint to resume from (a training that is done keeps none); train "
                 "without --resume"
             )
-        steps = self._steps()
-        if not steps:
+        found = self._whole()
+        if not found:
             raise UsageError(
                 f"{self.folder}: there is no checkpoint to resume from: the training broke off before its first one "
                 "was whole; begin anew with --force"
             )
         error: ModelFormatError | None = None
-        for step in reversed(steps):
+        for place in reversed(found):
             try:
-                check_folder(step, (_STATE, _TENSORS), what="checkpoint", made_by="lmkit train", verify=True)
-                facts = read_json(step / _STATE)
+                check_folder(place, (_STATE, _TENSORS), what="checkpoint", made_by="lmkit train", verify=True)
+                facts = read_json(place / _STATE)
             except ModelFormatError as problem:
                 error = error or problem
                 continue
             if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
                 raise ModelFormatError(
-                    f"{step / _STATE}: is no checkpoint of this version of lmkit; train anew"
+                    f"{place / _STATE}: is no checkpoint of this version of lmkit; train anew"
                 )
-            return {name: np.array(array) for name, array in read_tensors(step / _TENSORS).items()}, facts
+            return {name: np.array(array) for name, array in read_tensors(place / _TENSORS).items()}, facts
         assert error is not None
         raise error
 
@@ -96,6 +110,17 @@ class Checkpoints:
         """Take the folder away."""
         remove_folder(self.folder)
 
-    def _steps(self) -> list[Path]:
-        found = [path for path in self.folder.glob("step-*") if path.name[5:].isdigit()]
-        return sorted(found, key=lambda path: int(path.name[5:]))
+    def _whole(self) -> list[Path]:
+        """Give those that were written to their end, the last one last."""
+        return sorted((path for path in self.folder.glob(f"{_NAME}*") if _number(path)), key=_number)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether something is a checkpoint, or was on the way to be one."""
+    return _number(path) > 0 or path.name.startswith(f".{_NAME}")
+
+
+def _number(checkpoint: Path) -> int:
+    """Give which one of its training a checkpoint is, from 1; 0 for what is none."""
+    number = checkpoint.name.removeprefix(_NAME)
+    return int(number) if number.isdecimal() else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,26 +19,18 @@ if TYPE_CHECKING:
     from lmkit.rnn.trainer import Trainer
 
 Snapshot = tuple[Arrays, dict[str, Any]]
+_HIDDEN_STATE = re.compile(r"((good|last)\.)?states\.")
 
 
 def take(trainer: Trainer) -> Snapshot:
-    """Give copies of the weights, of the optimiser, and of where the run is: what it may have to go back to."""
+    """Give copies of what a training may have to go back to: weights, optimiser, noise, and the place in the text."""
     arrays = prefixed("network", state_arrays(trainer.network)) | trainer.learner.arrays()
     arrays["random"] = torch.get_rng_state().numpy().copy()
     if trainer.learner.device.type == "cuda":
         arrays["random.cuda"] = torch.cuda.get_rng_state(trainer.learner.device).numpy().copy()
     facts = {
-        "step": trainer.schedule.step,
-        "schedule": trainer.schedule.state(),
         "reader": [trainer.reader.epoch, trainer.reader.window],
-        "scale": trainer.learner.scale,
         "precision": trainer.learner.precision.state(),
-        "waited": trainer.waited,
-        "cooling": trainer.cooling,
-        "bad_steps": trainer.bad_steps,
-        "rescues": trainer.rescues,
-        "mark": trainer.mark,
-        "steps": finite([[step.loss, step.norm] for step in trainer.steps]),
     }
     return arrays, facts
 
@@ -46,23 +39,31 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     """Go back to what `take` gave."""
     load_arrays(trainer.network, under("network", arrays))
     trainer.learner.load_arrays(arrays)
-    torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
-    if "random.cuda" in arrays and trainer.learner.device.type == "cuda":
-        torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), trainer.learner.device)
-    trainer.schedule.restore(facts["schedule"])
+    if (
+        trainer.world.rank == 0
+    ):  # a checkpoint has that of the first process; the others have noise of their own
+        torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
+        if "random.cuda" in arrays and trainer.learner.device.type == "cuda":
+            torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), trainer.learner.device)
     trainer.reader.seek(*facts["reader"])
-    trainer.learner.scale = facts["scale"]
     trainer.learner.precision.restore(facts["precision"])
-    trainer.waited, trainer.cooling = facts["waited"], facts["cooling"]
-    trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
-    steps = ([math.nan if x is None else x for x in step] for step in facts["steps"])
-    trainer.steps = [Step(loss, norm) for loss, norm in steps]
 
 
 def take_all(trainer: Trainer) -> Snapshot:
     """Give all that a run needs to go on as if it had never stopped, what it may have to go back to included."""
     arrays, facts = take(trainer)
-    facts["averages"] = [[average.emphasis, average.count] for average in trainer.averages]
+    facts |= {
+        "schedule": trainer.schedule.state(),
+        "scale": trainer.learner.scale,
+        "averages": [[average.emphasis, average.count] for average in trainer.averages],
+        "waited": trainer.waited,
+        "cooling": trainer.cooling,
+        "bad_steps": trainer.bad_steps,
+        "rescues": trainer.rescues,
+        "mark": trainer.mark,
+        "steps": finite([[step.loss, step.norm] for step in trainer.steps]),
+        "processes": trainer.world.size,
+    }
     for k, average in enumerate(trainer.averages):
         arrays |= {f"average.{k}.{i}": mean.cpu().numpy().copy() for i, mean in enumerate(average.means)}
     if trainer.validation is not None:
@@ -75,8 +76,15 @@ def take_all(trainer: Trainer) -> Snapshot:
 
 
 def restore_all(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Be what `take_all` found."""
+    """Be what `take_all` found; hidden states are left out where there are, or were, several processes.
+
+    Each of them reads other streams, and only those of the first one were kept.
+    """
+    if facts["processes"] > 1 or trainer.world.size > 1:
+        arrays = {name: array for name, array in arrays.items() if not _HIDDEN_STATE.match(name)}
     restore(trainer, arrays, facts)
+    trainer.schedule.restore(facts["schedule"])
+    trainer.learner.scale = facts["scale"]
     trainer.averages = []
     for k, (emphasis, count) in enumerate(facts["averages"]):
         average = WeightAverage(trainer.network, emphasis=emphasis)
@@ -84,6 +92,10 @@ def restore_all(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None
         for i, mean in enumerate(average.means):
             mean.copy_(torch.from_numpy(arrays[f"average.{k}.{i}"].copy()))
         trainer.averages.append(average)
+    trainer.waited, trainer.cooling = facts["waited"], facts["cooling"]
+    trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
+    steps = ([math.nan if x is None else x for x in step] for step in facts["steps"])
+    trainer.steps = [Step(loss, norm) for loss, norm in steps]
     if trainer.validation is not None:
         trainer.validation.restore(arrays, facts["validation"])
     trainer.good, trainer.last = ((under(name, arrays), facts[name]) for name in ("good", "last"))

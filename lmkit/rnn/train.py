@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -79,9 +78,7 @@ def train(
         Stopped: the user or the system ended it; it carries the model.
     """
     began = time.monotonic()
-    checkpoints = None
-    if checkpoint is not None and (resume or checkpoint_interval(config)):
-        checkpoints = Checkpoints(checkpoint, every=math.inf)
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
     saved = checkpoints.read() if checkpoints is not None and resume else None
     vocab_size = len(tokenizer.vocab)
     texts = _fingerprint(ids, valid, vocab_size, teacher)
@@ -89,8 +86,9 @@ def train(
         config = _as_before(config, saved[1], texts, initial)
     elif initial is not None:
         config = settled(config, initial=initial)
+    every = checkpoint_interval(config)
     if checkpoints is not None:
-        checkpoints.every = checkpoint_interval(config) or math.inf
+        checkpoints.every = every
     if config.averaging == "asgd" and (valid is None or not config.patience):
         raise UsageError("asgd averages once validation rests: give a text to validate on, and a --patience")
     taught_by = None if teacher is None else _teacher(teacher, tokenizer, config)
@@ -136,7 +134,7 @@ def train(
             log=log,
             initial=initial,
             teacher=taught_by,
-            checkpoints=checkpoints,
+            checkpoints=checkpoints if every else None,
             facts={"config": asdict(config), "texts": texts},
         )
         if saved is not None:
@@ -144,6 +142,8 @@ def train(
             longer = (config.budget, config.epochs) != (before.budget, before.epochs)
             trainer.resume(*saved, longer=longer)
             saved = None  # or its arrays would stay in memory
+        if checkpoints is not None and not resume and world.rank == 0:
+            checkpoints.remove()  # of a training that nobody wants to go on with
         if world.rank:  # noise of its own; the weights are drawn
             torch.manual_seed(config.seed + world.rank + trainer.schedule.step)
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from torch import Tensor
@@ -114,9 +114,8 @@ class Trainer:
         disable = None if self.report else True
         layout = "{l_bar}{bar}| {elapsed}"
         with tqdm(total=100, disable=disable, leave=False, bar_format=layout) as bar:
-            done = self.progress()
-            bar.update(100 * done)
-            while not self.schedule.step or done < 1.0:
+            bar.update(100 * self.progress())
+            while self.mark <= 1.0:  # until all has been measured that was to be
                 with finished_first():
                     tokens += self._step()
                     done = self.progress()
@@ -214,29 +213,28 @@ class Trainer:
         self.cooling = True
 
     def _rescue(self, found: str) -> None:
-        """Go back to the last good state, at half the rate; give up when that has not helped."""
-        self.rescues += 1
-        if self.rescues > _RESCUES:
-            self._restore_good()
-            if self.schedule.step:
-                self.write_checkpoint()
-            elif self.checkpoints is not None:  # nothing has been learnt that would be worth keeping
-                self.checkpoints.remove()
-            raise DivergedError(self._advice(f"{found}, at ever lower rates"))
-        scale, rescues, mark = self.learner.scale / 2, self.rescues, self.mark
-        schedule, cooling = self.schedule.state(), self.cooling
-        skipped = [step for step in self.steps if not step.finite]
-        self._restore_good()
-        self.learner.scale, self.rescues, self.mark, self.bad_steps = scale, rescues, mark, 0
-        self.schedule.restore(schedule)
-        self.cooling, self.steps = cooling, [*self.steps, *skipped]
-        self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
+        """Go back to the last good weights, at half the rate; give up when that has not helped.
 
-    def _restore_good(self) -> None:
-        """Be as when all was sound; the best weights stay, and the means, which hold what came since, begin anew."""
+        What was measured stays, and the clock runs on; the means of the weights hold what came since, and begin anew.
+        """
         restore(self, *self.good)
         self.last = self.good
         self._average_anew()
+        self.bad_steps, self.steps = 0, [step for step in self.steps if not step.finite]
+        if self.rescues == _RESCUES:
+            self._give_up(found)
+        self.rescues += 1
+        self.learner.scale /= 2
+        self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
+
+    def _give_up(self, found: str) -> NoReturn:
+        """Leave the last good weights for a training at a lower rate to go on from, if anything has been learnt."""
+        self.rescues, self.learner.scale = 0, 1.0
+        if self.reader.position > 0.0:
+            self.write_checkpoint()
+        elif self.checkpoints is not None and self.world.rank == 0:
+            self.checkpoints.remove()
+        raise DivergedError(self._advice(f"{found}, at ever lower rates"))
 
     def _average_anew(self) -> None:
         self.averages = [WeightAverage(self.network, emphasis=mean.emphasis) for mean in self.averages]
@@ -293,9 +291,8 @@ class Trainer:
         """Write all that this training is, if it has a place for it and the disk takes it."""
         if self.checkpoints is not None and self.world.rank == 0:
             arrays, facts = take_all(self)
-            more = {"entries": finite(self.entries), "processes": self.world.size}
             try:
-                self.checkpoints.write(arrays, {**self.facts, **facts, **more})
+                self.checkpoints.write(arrays, {**self.facts, **facts, "entries": finite(self.entries)})
             except ResourceError as error:  # what has been learnt is in memory still
                 self._say(f"no checkpoint was written: {error}")
 
@@ -322,11 +319,6 @@ class Trainer:
                     f"{self.reader.position:.3g} passes and {self.schedule.elapsed:.0f} s are over, and no more are "
                     "asked for: give more with --epochs or --budget, or leave both out to go on as it was begun"
                 )
-        several = facts["processes"] > 1 or self.world.size > 1
-        if several:
-            self.learner.states = None  # those of the first process; others had other streams
-        if longer or several:  # and what there was to go back to has another schedule, or other states
-            self.good = self.last = take(self)
         for entry in facts["entries"]:
             if "valid_loss" in entry and entry["valid_loss"] is None:
                 entry["valid_loss"] = math.inf

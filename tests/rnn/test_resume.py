@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import math
@@ -39,14 +40,15 @@ OPTIONS: dict[str, Any] = {
     "threads": 1,
     "checkpoint": "0.001s",
 }
-VARIANTS: list[dict[str, Any]] = [
-    {},
-    {"head": "sampled", "samples": 20},
-    {"optimizer": "sgd", "learning_rate": 1.0, "averaging": "asgd", "patience": 1},
-    {"averaging": "mean", "cell": "gru", "vary_bptt": True, "weight_drop": 0.3},
-    {"taught": True},
-    {"learning_rate": 5.0, "grad_clip": 0.0, "averaging": "mean"},
-]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "sampled": {"head": "sampled", "samples": 20},
+    "asgd": {"optimizer": "sgd", "learning_rate": 1.0, "averaging": "asgd", "patience": 1},
+    "mean": {"averaging": "mean", "cell": "gru", "vary_bptt": True, "weight_drop": 0.3},
+    "taught": {"taught": True},
+    "rescued": {"learning_rate": 5.0, "grad_clip": 0.0, "averaging": "mean"},
+}
+RESCUE = "back to the last good weights"
 
 
 def train(texts: Path, output: Path, *, taught: bool = False, **options: Any) -> lmkit.RnnModel:
@@ -66,14 +68,21 @@ def same(one: lmkit.LanguageModel, other: lmkit.LanguageModel) -> bool:
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("options", VARIANTS, ids=["adamw", "sampled", "asgd", "mean", "taught", "rescued"])
+def points(folder: Path) -> list[dict[str, Any]]:
+    """Give the learning curve of a model."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [point for point in found if "epoch" in point]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_training_that_breaks_off_anywhere_ends_with_the_same_weights(
-    texts: Path, tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    texts: Path, tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options = VARIANTS[variant]
     monkeypatch.setattr("lmkit.rnn.trainer._AVERAGED_EVERY", 3)
     said: list[str] = []
     whole = train(texts, tmp_path / "whole", report=said.append, **options)
-    assert any("back to the last good" in line for line in said) == (options.get("grad_clip") == 0.0)
+    assert any(RESCUE in line for line in said) == (variant == "rescued")
     real, rng = Trainer._step, random.Random(0)
 
     def breaks(self: Trainer) -> int:
@@ -93,7 +102,9 @@ def test_a_training_that_breaks_off_anywhere_ends_with_the_same_weights(
     assert broken >= 3
     assert same(model, whole)
     assert not (tmp_path / "broken.checkpoint").exists()
-    curves = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("whole", "broken")]
+    curves = [points(tmp_path / name) for name in ("whole", "broken")]
+    for point in (*curves[0], *curves[1]):
+        del point["seconds"], point["tokens_per_second"]
     assert curves[0] == curves[1]
 
 
@@ -113,14 +124,14 @@ def test_a_training_that_is_killed_ends_with_the_same_weights(texts: Path, tmp_p
     rng = random.Random(1)
     place = tmp_path / "killed.checkpoint"
     for _ in range(3):
-        resume = ["--resume"] if place.exists() and any(place.glob("step-*/manifest.json")) else ["--force"]
+        resume = ["--resume"] if place.exists() and any(place.glob("state-*/manifest.json")) else ["--force"]
         process = subprocess.Popen(
             [*command, "-o", tmp_path / "killed", *resume], cwd=texts, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 60
-        seen = {path.name for path in place.glob("step-*")} if resume == ["--resume"] else set()
+        seen = {path.name for path in place.glob("state-*")} if resume == ["--resume"] else set()
         while process.poll() is None and time.monotonic() < deadline:
-            if {path.name for path in place.glob("step-*")} - seen:
+            if {path.name for path in place.glob("state-*")} - seen:
                 break
             time.sleep(0.005)
         time.sleep(rng.random() * 0.1)
@@ -214,14 +225,44 @@ def test_where_there_is_no_checkpoint_it_is_said_why(texts: Path, tmp_path: Path
     train(texts, tmp_path / "done", epochs=1)
     with pytest.raises(UsageError, match="done keeps none"):
         train(texts, tmp_path / "done", resume=True)
-    (step,) = broken.with_name("broken.checkpoint").glob("step-*")
+    (step,) = broken.with_name("broken.checkpoint").glob("state-*")
     step.rename(step.with_name(f".{step.name}.tmp-1"))
     with pytest.raises(UsageError, match=r"before its first one was whole.*--force"):
         train(texts, broken, resume=True)
 
 
+def test_a_folder_of_something_else_is_not_written_to(texts: Path, tmp_path: Path) -> None:
+    place = tmp_path / "model.checkpoint"
+    place.mkdir()
+    (place / "thesis.tex").write_text("all of it")
+    with pytest.raises(UsageError, match="holds something else"):
+        train(texts, tmp_path / "model", force=True)
+    assert (place / "thesis.tex").read_text() == "all of it"
+
+
+def test_what_a_kill_leaves_half_written_is_neither_read_nor_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "model.checkpoint")
+    checkpoints.write({"a": np.zeros(2)}, {"step": 1})
+    left = checkpoints.folder / ".state-2.tmp-x"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    again = Checkpoints(checkpoints.folder)
+    assert again.read()[1]["step"] == 1
+    again.write({"a": np.ones(2)}, {"step": 1})
+    assert len(list(again.folder.iterdir())) == 1
+    assert again.read()[0]["a"].tolist() == [1.0, 1.0]
+    again.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_takes_no_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match=r"model\.checkpoint: cannot be written"):
+        Checkpoints(tmp_path / "file" / "model.checkpoint").write({}, {})
+
+
 def test_a_damaged_checkpoint_is_refused(texts: Path, broken: Path) -> None:
-    (step,) = broken.with_name("broken.checkpoint").glob("step-*")
+    (step,) = broken.with_name("broken.checkpoint").glob("state-*")
     content = bytearray((step / "model.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
     (step / "model.safetensors").write_bytes(content)
@@ -254,6 +295,30 @@ def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights
             train(texts, tmp_path / "model")
     model = train(texts, tmp_path / "model", resume=True, learning_rate=0.001)
     assert lmkit.perplexity(model, texts / "valid.txt").perplexity < 15
+    steps = [point["step"] for point in points(tmp_path / "model")]
+    assert all(before < after for before, after in itertools.pairwise(steps))
+
+
+def test_a_training_that_is_made_longer_goes_back_to_what_was_sound(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stopped(after=59):
+        train(texts, tmp_path / "model")
+    calls = 0
+
+    def nan_first(parameters: list[torch.Tensor], max_norm: float) -> float:
+        nonlocal calls
+        calls += 1
+        return clip_grad_norm(parameters, max_norm) if calls > 5 else math.nan
+
+    monkeypatch.setattr("lmkit.rnn.learner.clip_grad_norm", nan_first)
+    said: list[str] = []
+    train(texts, tmp_path / "model", resume=True, epochs=15, report=said.append)
+    assert any(RESCUE in line for line in said)
+    curve = points(tmp_path / "model")
+    steps_per_pass = round(curve[2]["step"] / curve[2]["epoch"])
+    for_nothing = curve[-1]["step"] - curve[-1]["epoch"] * steps_per_pass
+    assert for_nothing == pytest.approx(64 - curve[2]["step"], abs=0.1)  # the last point before it broke off
 
 
 @contextmanager
@@ -313,15 +378,15 @@ def test_what_was_said_of_the_machine_is_kept_too(
 def test_a_disk_that_takes_no_checkpoint_costs_nothing_but_the_checkpoint(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Checkpoints, arrays: Any, facts: Any) -> None:
-        raise ResourceError("no space is left")
+    def full(path: Path, arrays: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
 
     said: list[str] = []
     whole = train(texts, tmp_path / "whole")
-    monkeypatch.setattr(Checkpoints, "write", full)
+    monkeypatch.setattr("lmkit.rnn.checkpoint.write_tensors", full)
     model = train(texts, tmp_path / "model", report=said.append)
     assert same(whole, model)
-    assert any("no checkpoint was written: no space is left" in line for line in said)
+    assert any("no checkpoint was written" in line and "disk is full" in line for line in said)
     with stopped(after=9):
         train(texts, tmp_path / "stopped")
     assert isinstance(lmkit.load(tmp_path / "stopped"), lmkit.RnnModel)
@@ -329,6 +394,9 @@ def test_a_disk_that_takes_no_checkpoint_costs_nothing_but_the_checkpoint(
 
 def test_a_scale_of_one_precision_is_none_of_another() -> None:
     wide, half = (Precision(name, torch.device("cuda")) for name in ("bfloat16", "float16"))
+    half.restore(wide.state())
+    assert half.scale == 2.0**16
+    half.adapt(finite=False)
     half.restore(wide.state())
     assert half.scale == 2.0**16
     half.adapt(finite=False)
@@ -346,12 +414,6 @@ def test_a_model_that_is_done_is_not_replaced_by_one_that_is_not(texts: Path, tm
         assert same(lmkit.load(tmp_path / "model"), done)
     assert same(train(texts, tmp_path / "model", resume=True), whole)
     assert same(lmkit.load(tmp_path / "model"), whole)
-
-
-def points(folder: Path) -> list[dict[str, Any]]:
-    """Give the learning curve of a model."""
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [point for point in found if "epoch" in point]
 
 
 def test_a_part_of_the_validation_text_is_the_same_if_training_breaks_off_before_it_is_chosen(
