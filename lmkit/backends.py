@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lmkit.config import NgramConfig, RnnConfig
@@ -32,11 +33,12 @@ class Backend:
     wants `valid` at all. `counts_place` names one that learns from counts, train(parts, options=, config=, report=,
     log=), for a kind of model that can. `begin_place` names one that gives a config in which what the initial model
     settles is settled, begin(config, initial=, given=), for a kind whose training can begin from a model, which its
-    training function then takes as `initial=`. `checkpoints` says that it takes `checkpoint=`, a folder to keep the
-    state of the training in, and `resume=`, whether to go on from what is there, which else it takes away.
-    `teachable` says that it takes `teacher=`, a model to learn from beside the text. `dynamic_place` names one that
-    lets a model learn while it reads, dynamic(model, tune), fitted to a text, for a kind that can. A kind without a
-    training function is made of models that have been trained.
+    training function then takes as `initial=`. `resume_place` names one that gives the config by which a training
+    is gone on with, resume(config, folder=, given=), for a kind that keeps checkpoints: its training function then
+    takes `checkpoint=`, the folder for them, and `resume=`, whether to go on from what is there, which else it
+    takes away. `teachable` says that it takes `teacher=`, a model to learn from beside the text. `dynamic_place`
+    names one that lets a model learn while it reads, dynamic(model, tune), fitted to a text, for a kind that can. A
+    kind without a training function is made of models that have been trained.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Backend:
     tunes: bool = True
     counts_place: str | None = None
     begin_place: str | None = None
-    checkpoints: bool = False
+    resume_place: str | None = None
     teachable: bool = False
     dynamic_place: str | None = None
 
@@ -122,6 +124,21 @@ class Backend:
         assert self.begin_place is not None
         return _load(self.begin_place)(config, initial=initial, given=given)
 
+    def resume(self, config: Any, *, folder: Path, given: Collection[str]) -> Any:
+        """Give the config by which a training of this kind is gone on with from a folder of its checkpoints.
+
+        Args:
+            config: The options of this backend.
+            folder: The folder.
+            given: The names of the options that were asked for.
+
+        Raises:
+            UsageError: there is no checkpoint, or what was asked for contradicts it.
+            ModelFormatError: it is damaged.
+        """
+        assert self.resume_place is not None
+        return _load(self.resume_place)(config, folder=folder, given=given)
+
     @property
     def dynamic(self) -> Callable[..., LanguageModel]:
         """The function that lets a model learn while it reads, imported now.
@@ -156,7 +173,7 @@ RNN = Backend(
     train_place="lmkit.rnn.train:train",
     check_place="lmkit.rnn.train:check",
     begin_place="lmkit.rnn.fine_tune:settled",
-    checkpoints=True,
+    resume_place="lmkit.rnn.resumption:resumed",
     teachable=True,
     dynamic_place="lmkit.rnn.dynamic_tuning:tuned_dynamic",
 )

@@ -24,7 +24,7 @@ from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import write_text
 from lmkit.folders import add_to_log, atomic_folder, check_folder, read_log
 from lmkit.foreign import is_foreign, open_foreign
-from lmkit.json_text import read_json, write_json
+from lmkit.json_text import finite, read_json, write_json
 from lmkit.model import LanguageModel
 from lmkit.tensors import read_tensors, write_tensors
 from lmkit.text.corpus import Corpus
@@ -83,7 +83,9 @@ def save(
         write_json(folder / "config.json", config)
         model.tokenizer.save(folder)
         write_tensors(folder / "model.safetensors", model.arrays())
-        write_text(folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in record.metrics))
+        write_text(
+            folder / "metrics.jsonl", "".join(json.dumps(finite(entry)) + "\n" for entry in record.metrics)
+        )
         write_json(folder / "splits.json", record.splits)
         for name, lines in record.held_out.items():
             with (folder / name).open("wb") as file:

@@ -179,7 +179,7 @@ class RnnConfig:
         choices=("auto", "float32", "tf32", "bfloat16", "float16"),
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:1 or mps")
-    threads: int | None = option(None, "CPU threads; all cores if not given", low=1)
+    threads: int | None = option(None, "CPU threads; all cores if not given", low=1, high=1024)
     seed: int = option(0, "of weights, dropout and order", low=0)
 
     @property

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,18 @@ def from_text(
     options: Mapping[str, Any],
     *,
     initial: Initial | None,
+    goes_on: Path | None,
     report: Callable[[str], None] | None,
 ) -> Material:
-    """Read a text: hold lines out, learn the tokenizer or take that of a model, turn it into ids."""
-    text_config, model_config = _route(options, chosen, initial)
+    """Read a text: hold lines out, learn the tokenizer or take that of a model, turn it into ids.
+
+    Args:
+        texts, chosen, options: What `lmkit.train` was asked for.
+        initial: The model to begin from.
+        goes_on: The folder of the checkpoints to go on from.
+        report: Receives lines for the user.
+    """
+    text_config, model_config = _route(options, chosen, initial, goes_on)
     holdout = texts.holdout
     if holdout is None:
         holdout = HOLDOUT if texts.valid is None and texts.test is None else 0.0
@@ -141,9 +150,12 @@ def from_counts(texts: Texts, chosen: Backend, options: Mapping[str, Any]) -> Ma
 
 
 def _route(
-    options: Mapping[str, Any], chosen: Backend, initial: Initial | None = None
+    options: Mapping[str, Any],
+    chosen: Backend,
+    initial: Initial | None = None,
+    goes_on: Path | None = None,
 ) -> tuple[TextConfig, Any]:
-    """Give each option to the config that has it, let the model to begin from settle its own, and check the rest."""
+    """Give each option to the config that has it, as far as what there is to begin or go on from leaves it open."""
     config = chosen.config
     text_names = {f.name for f in dataclasses.fields(TextConfig)}
     model_names = {f.name for f in dataclasses.fields(config)}
@@ -159,6 +171,9 @@ def _route(
     model_config = make(config, {name: options[name] for name in options if name in model_names})
     if initial is not None:
         text_config = initial.text_config(text_config, options)
+    if goes_on is not None:
+        model_config = chosen.resume(model_config, folder=goes_on, given=options.keys())
+    elif initial is not None:
         model_config = chosen.begin(model_config, initial=initial.model, given=options.keys())
     chosen.check(model_config)
     return text_config, model_config

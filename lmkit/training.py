@@ -90,13 +90,14 @@ def train(
     if counts:
         material = from_counts(texts, chosen, options)
     else:
-        material = from_text(texts, chosen, options, initial=initial, report=report)
+        goes_on = checkpoint if resume else None
+        material = from_text(texts, chosen, options, initial=initial, goes_on=goes_on, report=report)
     record, say = material.record, report or _silent
     stopped: Stopped | None = None
     try:
         with event_log(tensorboard, record.metrics.append) as log:
             keep: dict[str, Any] = {}
-            if chosen.checkpoints:
+            if chosen.resume_place is not None:
                 keep = {"checkpoint": checkpoint, "resume": resume}
             if taught_by is not None:
                 keep["teacher"] = taught_by
@@ -133,13 +134,13 @@ def _checkpoint_beside(output: PathLike | None, chosen: Backend, *, resume: bool
     Raises:
         UsageError: there is nothing to resume, or what is there would be lost.
     """
-    if output is None or not chosen.checkpoints:
+    if output is None or chosen.resume_place is None:
         if resume:
             raise UsageError(
                 "there is no checkpoint to resume from: "
                 + (
                     "name the model: -o MODEL"
-                    if chosen.checkpoints
+                    if chosen.resume_place is not None
                     else f"a training of {chosen.name} keeps none"
                 )
             )

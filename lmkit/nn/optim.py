@@ -22,10 +22,12 @@ class Optimizers:
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
-        self.peaks = [group["lr"] for group in self._groups()]
+        self.peaks: list[float] = [group["lr"] for group in self._groups()]
+        self.multiplier = 1.0  # of the last step
 
     def step(self, multiplier: float = 1.0) -> None:
         """Follow the gradients, at so much of the peak rates."""
+        self.multiplier = multiplier
         for group, peak in zip(self._groups(), self.peaks, strict=True):
             group["lr"] = peak * multiplier
         for part in self.parts:
@@ -34,7 +36,7 @@ class Optimizers:
     @property
     def rate(self) -> float:
         """The rate of the last step, the highest of all."""
-        return max(float(group["lr"]) for group in self._groups())
+        return self.multiplier * max(self.peaks)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

@@ -34,6 +34,7 @@ class Checkpoints:
     Attributes:
         folder: Where they are.
         every: Seconds between them.
+        count: How many were written by this one.
 
     Raises:
         UsageError: what is in the folder are no checkpoints.
@@ -47,6 +48,7 @@ class Checkpoints:
             )
         self.folder = folder
         self.every = every
+        self.count = 0
         self.written = time.monotonic()
 
     def due(self) -> bool:
@@ -68,6 +70,7 @@ class Checkpoints:
         with atomic_folder(new) as folder:
             write_tensors(folder / _TENSORS, arrays)
             write_json(folder / _STATE, {"format": _FORMAT, **facts})
+        self.count += 1
         for other in self.folder.iterdir():  # what a kill left half-written, too
             if other != new:
                 shutil.rmtree(other, ignore_errors=True)

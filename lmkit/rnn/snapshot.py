@@ -55,6 +55,7 @@ def take_all(trainer: Trainer) -> Snapshot:
     facts |= {
         "schedule": trainer.schedule.state(),
         "scale": trainer.learner.scale,
+        "multiplier": trainer.learner.optimizers.multiplier,
         "averages": [[average.emphasis, average.count] for average in trainer.averages],
         "waited": trainer.waited,
         "cooling": trainer.cooling,
@@ -85,6 +86,7 @@ def restore_all(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None
     restore(trainer, arrays, facts)
     trainer.schedule.restore(facts["schedule"])
     trainer.learner.scale = facts["scale"]
+    trainer.learner.optimizers.multiplier = facts["multiplier"]
     trainer.averages = []
     for k, (emphasis, count) in enumerate(facts["averages"]):
         average = WeightAverage(trainer.network, emphasis=emphasis)

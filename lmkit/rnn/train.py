@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from lmkit import tensors
 from lmkit.config import MEASURING_SHARE, RnnConfig
 from lmkit.errors import Stopped, UsageError
 from lmkit.model import LanguageModel
@@ -29,19 +30,6 @@ from lmkit.rnn.teacher import Teacher
 from lmkit.rnn.trainer import Trainer
 from lmkit.seeds import check_seed
 from lmkit.text.tokenizer import Tokenizer
-
-# in a training that is gone on with
-_MAY_CHANGE = (
-    "budget",
-    "epochs",
-    "learning_rate",
-    "grad_clip",
-    "clip_value",
-    "device",
-    "precision",
-    "threads",
-    "checkpoint",
-)
 
 
 def train(
@@ -62,7 +50,7 @@ def train(
     Args:
         ids: (T,) int32, every line ended by `</s>`.
         tokenizer: Whose ids they are.
-        config: The network, the optimiser, and how long.
+        config: The network, the optimiser, and how long; what `resumed` gave if it is to go on.
         valid: Ids to validate on; without them training runs to its end and the last weights are kept.
         report: Receives lines for the user.
         log: Receives each point of the learning curve.
@@ -81,10 +69,13 @@ def train(
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
     saved = checkpoints.read() if checkpoints is not None and resume else None
     vocab_size = len(tokenizer.vocab)
-    texts = _fingerprint(ids, valid, vocab_size, teacher)
-    if saved is not None:
-        config = _as_before(config, saved[1], texts, initial)
-    elif initial is not None:
+    texts = _fingerprint(ids, valid, vocab_size, initial, teacher)
+    if saved is not None and saved[1]["texts"] != texts:
+        raise UsageError(
+            "the checkpoint is of a training on other texts, from another model or with another teacher; name those it "
+            "was begun with, or train without --resume"
+        )
+    if saved is None and initial is not None:
         config = settled(config, initial=initial)
     every = checkpoint_interval(config)
     if checkpoints is not None:
@@ -242,35 +233,17 @@ def _teacher(model: LanguageModel, tokenizer: Tokenizer, config: RnnConfig) -> T
     return Teacher(model, kind=config.loss, share=config.teacher_share)
 
 
-def _as_before(config: RnnConfig, facts: dict[str, Any], texts: str, initial: RnnModel | None) -> RnnConfig:
-    """Give the config of a checkpoint, with what may change as it is asked for now.
-
-    Raises:
-        UsageError: the text is another one, or something else was asked for.
-    """
-    if facts["texts"] != texts:
-        raise UsageError(
-            "the checkpoint is of a training on other texts, or with another teacher; train without --resume"
-        )
-    before, usual = RnnConfig(**facts["config"]), RnnConfig()
-    if initial is not None:  # whose own settings nobody asked for
-        usual = settled(usual, initial=initial)
-    for f in fields(RnnConfig):
-        asked = getattr(config, f.name)
-        if f.name not in _MAY_CHANGE and asked not in (getattr(usual, f.name), getattr(before, f.name)):
-            raise UsageError(
-                f"{f.name} is {getattr(before, f.name)} in the checkpoint, and {asked} was asked for; leave it out, or "
-                "train without --resume"
-            )
-    asked_for = {name: getattr(config, name) for name in _MAY_CHANGE}
-    return replace(before, **{k: v for k, v in asked_for.items() if v != getattr(usual, k)})
-
-
 def _fingerprint(
-    ids: np.ndarray, valid: np.ndarray | None, vocab_size: int, teacher: LanguageModel | None
+    ids: np.ndarray,
+    valid: np.ndarray | None,
+    vocab_size: int,
+    initial: RnnModel | None,
+    teacher: LanguageModel | None,
 ) -> str:
-    """Tell apart what there is to learn from."""
+    """Tell apart what there is to learn from, and to begin from."""
     digest = hashlib.sha256(str(vocab_size).encode())
+    if initial is not None:
+        digest.update(tensors.digest(initial.arrays()).encode())
     if teacher is not None:
         digest.update(teacher.signature().encode())
     for array in (ids, valid):

@@ -79,6 +79,7 @@ class Trainer:
         self.rescues = 0
         self.mark = next_mark(0.0)
         self.steps: list[Step] = []  # since the last measurement
+        self.resumed = False
         self.bearable = math.log(self.network.output.vocab_size) + 1  # a loss beyond guessing
         # of the last measurement but one, which the last has shown to be sound; and of the last
         self.good = self.last = take(self)
@@ -173,7 +174,8 @@ class Trainer:
             entry["valid_tokens"] = self.validation.measured_tokens
         self.steps = []
         self._tell(entry)
-        self.good, self.last = self.last, take(self)
+        if math.isfinite(entry.get("valid_loss", 0.0)):
+            self.good, self.last = self.last, take(self)
 
     def _validate(self, validation: Validation, done: float) -> float:
         """Give the loss of the best mean of the weights; come to rest if there have been no better weights for long.
@@ -217,24 +219,31 @@ class Trainer:
 
         What was measured stays, and the clock runs on; the means of the weights hold what came since, and begin anew.
         """
-        restore(self, *self.good)
-        self.last = self.good
-        self._average_anew()
-        self.bad_steps, self.steps = 0, [step for step in self.steps if not step.finite]
         if self.rescues == _RESCUES:
-            self._give_up(found)
+            self._give_up(f"{found}, at ever lower rates")
+        self._restore_good()
         self.rescues += 1
         self.learner.scale /= 2
         self._say(f"{found}: back to the last good weights, at {self.learner.scale:g} of the learning rate")
 
+    def _restore_good(self) -> None:
+        restore(self, *self.good)
+        self.last = self.good
+        self._average_anew()
+        self.bad_steps, self.steps = 0, [step for step in self.steps if not step.finite]
+
     def _give_up(self, found: str) -> NoReturn:
         """Leave the last good weights for a training at a lower rate to go on from, if anything has been learnt."""
+        self._restore_good()
         self.rescues, self.learner.scale = 0, 1.0
-        if self.reader.position > 0.0:
-            self.write_checkpoint()
-        elif self.checkpoints is not None and self.world.rank == 0:
-            self.checkpoints.remove()
-        raise DivergedError(self._advice(f"{found}, at ever lower rates"))
+        if self.checkpoints is not None and self.world.rank == 0:
+            if self.reader.position > 0.0 or (self.resumed and self.checkpoints.count):
+                self.write_checkpoint()
+            elif (
+                not self.resumed
+            ):  # else what it went on from is still there, and may do better at another rate
+                self.checkpoints.remove()
+        raise DivergedError(self._advice(found))
 
     def _average_anew(self) -> None:
         self.averages = [WeightAverage(self.network, emphasis=mean.emphasis) for mean in self.averages]
@@ -245,10 +254,10 @@ class Trainer:
         A validation text says less: where it is unlike the training text, a sound model may do worse than guessing.
         """
         if self.validation is not None and self.validation.weights is None:
-            raise DivergedError(self._advice("no loss in validation was finite"))
+            self._give_up("no loss in validation was finite")
         loss = self._training_loss()
         if not loss < self.bearable:
-            raise DivergedError(self._advice(f"a loss of {loss:.6g} nats on the text it was trained on"))
+            self._give_up(f"a loss of {loss:.6g} nats on the text it was trained on")
 
     def _advice(self, found: str) -> str:
         rate, clip = self.config.learning_rate, self.config.grad_clip
@@ -309,6 +318,7 @@ class Trainer:
         Raises:
             UsageError: that time is over already.
         """
+        self.resumed = True
         new = self.schedule.state()
         restore_all(self, arrays, facts)
         if longer:

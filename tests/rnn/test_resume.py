@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 import torch
 
 import lmkit
+from lmkit.bundle import read_config
 from lmkit.errors import DivergedError, ModelFormatError, ResourceError, Stopped, UsageError
 from lmkit.nn.clip import clip_grad_norm
 from lmkit.nn.precision import Precision
@@ -197,6 +199,36 @@ def test_another_text_or_network_is_no_resumption(texts: Path, broken: Path) -> 
         lmkit.train(TEXT, output=broken, resume=True, **OPTIONS)
 
 
+def test_another_model_to_begin_from_is_no_resumption(texts: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train(texts, tmp_path / f"{seed}", epochs=1, seed=seed)
+    with stopped(after=9):
+        train(texts, tmp_path / "new", init_from=tmp_path / "0")
+    for other in ({"init_from": tmp_path / "1"}, {}):
+        with pytest.raises(UsageError, match="another model"):
+            train(texts, tmp_path / "new", resume=True, **other)
+    train(texts, tmp_path / "new", init_from=tmp_path / "0", resume=True)
+
+
+def test_what_is_asked_for_holds_though_it_is_the_usual(texts: Path, tmp_path: Path) -> None:
+    options = {name: value for name, value in OPTIONS.items() if name not in ("epochs", "threads")}
+    with stopped(after=9):
+        train(texts, tmp_path / "model", grad_clip=0.01)
+    shutil.copytree(tmp_path / "model.checkpoint", tmp_path / "other.checkpoint")
+    for name, more, clip in (("model", {}, 0.01), ("other", {"grad_clip": 1.0}, 1.0)):
+        lmkit.train(
+            texts / "train.txt",
+            valid=texts / "valid.txt",
+            output=tmp_path / name,
+            resume=True,
+            **options,
+            **more,
+        )
+        assert read_config(tmp_path / name)["options"]["grad_clip"] == clip
+        assert read_config(tmp_path / name)["options"]["epochs"] == OPTIONS["epochs"]
+    assert not same(lmkit.load(tmp_path / "model"), lmkit.load(tmp_path / "other"))
+
+
 def test_a_checkpoint_is_not_lost_by_starting_again(texts: Path, broken: Path) -> None:
     with pytest.raises(UsageError, match=r"--resume.*--force"):
         train(texts, broken)
@@ -277,6 +309,31 @@ def test_a_rate_far_too_high_leaves_the_model_of_before_and_nothing_else(texts: 
         train(texts, tmp_path / "model", force=True, learning_rate=1000.0, grad_clip=0.0)
     assert same(lmkit.load(tmp_path / "model"), good)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_divergence_that_is_found_at_the_end_leaves_no_checkpoint(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Validation, "loss", lambda self: math.nan)
+    with pytest.raises(DivergedError, match="no loss in validation was finite"):
+        train(texts, tmp_path / "model", epochs=0.1)
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+
+
+@pytest.mark.parametrize("checkpoint", ["1h", "0.001s"])
+def test_a_resumption_that_diverges_at_once_can_be_resumed_at_another_rate(
+    texts: Path, tmp_path: Path, checkpoint: str
+) -> None:
+    whole = train(texts, tmp_path / "whole")
+    with stopped(after=9):
+        train(texts, tmp_path / "model")
+    often: dict[str, Any] = {"checkpoint": checkpoint, "resume": True}
+    with pytest.raises(DivergedError):
+        train(texts, tmp_path / "model", **often, learning_rate=1000.0, grad_clip=0.0)
+    if checkpoint == "1h":  # so that nothing was written on the way
+        assert same(train(texts, tmp_path / "model", resume=True), whole)
+    else:
+        train(texts, tmp_path / "model", resume=True, learning_rate=0.01, grad_clip=1.0)
 
 
 def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights(
