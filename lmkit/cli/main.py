@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -115,6 +117,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _run(arguments, debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
+    atexit.register(
+        gc.freeze
+    )  # or the interpreter's last look for garbage takes a second, where torch was imported
     sys.exit(code)
 
 
