@@ -83,9 +83,8 @@ def save(
         write_json(folder / "config.json", config)
         model.tokenizer.save(folder)
         write_tensors(folder / "model.safetensors", model.arrays())
-        write_text(
-            folder / "metrics.jsonl", "".join(json.dumps(finite(entry)) + "\n" for entry in record.metrics)
-        )
+        curve = (json.dumps(finite(entry)) + "\n" for entry in record.metrics)
+        write_text(folder / "metrics.jsonl", "".join(curve))
         write_json(folder / "splits.json", record.splits)
         for name, lines in record.held_out.items():
             with (folder / name).open("wb") as file:

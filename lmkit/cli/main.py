@@ -117,9 +117,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _run(arguments, debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    atexit.register(
-        gc.freeze
-    )  # or the interpreter's last look for garbage takes a second, where torch was imported
+    atexit.register(gc.freeze)  # after torch was imported, the last look for garbage would take a second
     sys.exit(code)
 
 

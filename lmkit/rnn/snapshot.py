@@ -39,9 +39,7 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     """Go back to what `take` gave."""
     load_arrays(trainer.network, under("network", arrays))
     trainer.learner.load_arrays(arrays)
-    if (
-        trainer.world.rank == 0
-    ):  # a checkpoint has that of the first process; the others have noise of their own
+    if trainer.world.rank == 0:  # whose noise it is; the other processes have their own
         torch.set_rng_state(torch.from_numpy(arrays["random"].copy()))
         if "random.cuda" in arrays and trainer.learner.device.type == "cuda":
             torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()), trainer.learner.device)

@@ -239,9 +239,7 @@ class Trainer:
         if self.checkpoints is not None and self.world.rank == 0:
             if self.reader.position > 0.0 or (self.resumed and self.checkpoints.count):
                 self.write_checkpoint()
-            elif (
-                not self.resumed
-            ):  # else what it went on from is still there, and may do better at another rate
+            elif not self.resumed:  # else what it went on from is still there, for another rate
                 self.checkpoints.remove()
         raise DivergedError(self._advice(found))
 
