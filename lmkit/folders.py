@@ -244,17 +244,6 @@ def _put_back(retired: Path, path: Path, cause: OSError) -> None:
         ) from cause
 
 
-def remove_folder(path: Path) -> None:
-    """Take away a folder of ours, if it is there: whole or not at all, whatever moment the power fails at."""
-    going = path.with_name(f".{path.name}.old")
-    shutil.rmtree(going, ignore_errors=True)
-    try:
-        path.rename(going)
-    except OSError:  # it is not there, or cannot be renamed
-        going = path
-    shutil.rmtree(going, ignore_errors=True)
-
-
 def _umask() -> int:
     """Read the process's umask; the system offers no call that only reads it."""
     mask = os.umask(0o022)

@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from lmkit.backends import BACKENDS, Backend
 from lmkit.bundle import load, read_config, save
+from lmkit.checkpoints import Checkpoints
 from lmkit.config import MEASURING_SHARE
 from lmkit.errors import Stopped, UsageError
 from lmkit.evaluation import perplexity
-from lmkit.folders import check_target, remove_folder
+from lmkit.folders import check_target
 from lmkit.initial import Initial
 from lmkit.material import Material, Texts, from_counts, from_text
 from lmkit.model import LanguageModel
@@ -119,7 +120,7 @@ def train(
     elif output is not None and is_main_process():
         save(model, output, force=force, record=record)
         if checkpoint is not None and stopped is None:
-            remove_folder(checkpoint)
+            Checkpoints(checkpoint).remove()
     say(f"{time.monotonic() - began:.1f} s, at most {peak() / 1e9:.2f} GB of memory")
     if stopped is not None:
         raise stopped
@@ -146,7 +147,7 @@ def _checkpoint_beside(output: PathLike | None, chosen: Backend, *, resume: bool
             )
         return None
     place = Path(f"{os.path.normpath(output)}.checkpoint")
-    if place.exists() and not force:
+    if Checkpoints(place).whole() and not force:
         raise UsageError(
             f"{place}: a training broke off here; go on with --resume, or begin anew with --force"
         )
@@ -155,7 +156,12 @@ def _checkpoint_beside(output: PathLike | None, chosen: Backend, *, resume: bool
 
 def _stays(output: PathLike | None, checkpoint: Path | None) -> bool:
     """Say whether a model that is done is not to be replaced by one that is not, but can be gone on with."""
-    if output is None or checkpoint is None or not checkpoint.exists() or not Path(output).exists():
+    if (
+        output is None
+        or checkpoint is None
+        or not Checkpoints(checkpoint).whole()
+        or not Path(output).exists()
+    ):
         return False
     return not read_config(Path(output)).get("summary", {}).get("stopped_early", False)
 

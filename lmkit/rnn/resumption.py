@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 
+from lmkit.checkpoints import Checkpoints
 from lmkit.config import RnnConfig
 from lmkit.errors import UsageError
-from lmkit.rnn.checkpoint import Checkpoints
 
 _MAY_CHANGE = (
     "budget",
@@ -21,6 +21,7 @@ _MAY_CHANGE = (
     "threads",
     "checkpoint",
 )
+_OPEN = (None, "auto")  # of which something has been made since
 
 
 def resumed(config: RnnConfig, *, folder: Path, given: Collection[str]) -> RnnConfig:
@@ -29,7 +30,8 @@ def resumed(config: RnnConfig, *, folder: Path, given: Collection[str]) -> RnnCo
     Args:
         config: The options.
         folder: Where the checkpoints are.
-        given: The names of the options that were asked for. What is asked for as None or "auto" stays as it was.
+        given: The names of the options that were asked for. What is asked for as None or "auto" stays as it was;
+            of a time and a number of passes, one that is asked for alone takes the place of both.
 
     Raises:
         UsageError: there is no checkpoint, or another training was asked for.
@@ -38,12 +40,13 @@ def resumed(config: RnnConfig, *, folder: Path, given: Collection[str]) -> RnnCo
     before = RnnConfig(**Checkpoints(folder).read()[1]["config"])
     for f in fields(RnnConfig):
         asked, was = getattr(config, f.name), getattr(before, f.name)
-        if f.name in given and f.name not in _MAY_CHANGE and asked not in (None, "auto", was):
+        if f.name in given and f.name not in _MAY_CHANGE and asked not in (*_OPEN, was):
             raise UsageError(
                 f"{f.name} is {was} in the checkpoint, and {asked} was asked for; leave it out, or train without "
                 "--resume"
             )
     asked_for = {name: getattr(config, name) for name in _MAY_CHANGE if name in given}
-    return replace(
-        before, **{name: asked for name, asked in asked_for.items() if asked not in (None, "auto")}
-    )
+    asked_for = {name: asked for name, asked in asked_for.items() if asked not in _OPEN or name == "device"}
+    if len({"budget", "epochs"} & asked_for.keys()) == 1:  # which now says alone how long
+        asked_for = {"budget": None, "epochs": None} | asked_for
+    return replace(before, **asked_for)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lmkit.checkpoints import Arrays
 from lmkit.json_text import finite
 from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.saving import load_arrays, state_arrays
-from lmkit.rnn.checkpoint import Arrays
 from lmkit.rnn.learner import Step
 from lmkit.tensors import prefixed, under
 
@@ -31,12 +31,14 @@ def take(trainer: Trainer) -> Snapshot:
     facts = {
         "reader": [trainer.reader.epoch, trainer.reader.window],
         "precision": trainer.learner.precision.state(),
+        "schedule": trainer.schedule.state(),
+        "cooling": trainer.cooling,
     }
     return arrays, facts
 
 
 def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Go back to what `take` gave."""
+    """Go back to what `take` gave, but for the clock and the descent it is in, which `turn_back` sets back, too."""
     load_arrays(trainer.network, under("network", arrays))
     trainer.learner.load_arrays(arrays)
     if trainer.world.rank == 0:  # whose noise it is; the other processes have their own
@@ -47,16 +49,20 @@ def restore(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None:
     trainer.learner.precision.restore(facts["precision"])
 
 
+def turn_back(trainer: Trainer, facts: dict[str, Any]) -> None:
+    """Let the time since a snapshot be as if it had not passed."""
+    trainer.schedule.restore(facts["schedule"])
+    trainer.cooling = facts["cooling"]
+
+
 def take_all(trainer: Trainer) -> Snapshot:
     """Give all that a run needs to go on as if it had never stopped, what it may have to go back to included."""
     arrays, facts = take(trainer)
     facts |= {
-        "schedule": trainer.schedule.state(),
         "scale": trainer.learner.scale,
         "multiplier": trainer.learner.optimizers.multiplier,
         "averages": [[average.emphasis, average.count] for average in trainer.averages],
         "waited": trainer.waited,
-        "cooling": trainer.cooling,
         "bad_steps": trainer.bad_steps,
         "rescues": trainer.rescues,
         "mark": trainer.mark,
@@ -82,7 +88,7 @@ def restore_all(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None
     if facts["processes"] > 1 or trainer.world.size > 1:
         arrays = {name: array for name, array in arrays.items() if not _HIDDEN_STATE.match(name)}
     restore(trainer, arrays, facts)
-    trainer.schedule.restore(facts["schedule"])
+    turn_back(trainer, facts)
     trainer.learner.scale = facts["scale"]
     trainer.learner.optimizers.multiplier = facts["multiplier"]
     trainer.averages = []
@@ -92,8 +98,8 @@ def restore_all(trainer: Trainer, arrays: Arrays, facts: dict[str, Any]) -> None
         for i, mean in enumerate(average.means):
             mean.copy_(torch.from_numpy(arrays[f"average.{k}.{i}"].copy()))
         trainer.averages.append(average)
-    trainer.waited, trainer.cooling = facts["waited"], facts["cooling"]
-    trainer.bad_steps, trainer.rescues, trainer.mark = facts["bad_steps"], facts["rescues"], facts["mark"]
+    trainer.waited, trainer.mark = facts["waited"], facts["mark"]
+    trainer.bad_steps, trainer.rescues = facts["bad_steps"], facts["rescues"]
     steps = ([math.nan if x is None else x for x in step] for step in facts["steps"])
     trainer.steps = [Step(loss, norm) for loss, norm in steps]
     if trainer.validation is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from lmkit import tensors
+from lmkit.checkpoints import Checkpoints
 from lmkit.config import MEASURING_SHARE, RnnConfig
 from lmkit.errors import Stopped, UsageError
 from lmkit.model import LanguageModel
@@ -20,7 +22,6 @@ from lmkit.nn.devices import choose, prepare
 from lmkit.quantities import seconds
 from lmkit.rnn.assembly import make_learner, make_network, network_settings, unigram
 from lmkit.rnn.batches import Reader
-from lmkit.rnn.checkpoint import Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fine_tune import settled, take_over
 from lmkit.rnn.model import RnnModel
@@ -79,7 +80,7 @@ def train(
         config = settled(config, initial=initial)
     every = checkpoint_interval(config)
     if checkpoints is not None:
-        checkpoints.every = every
+        checkpoints.every = every or math.inf
     if config.averaging == "asgd" and (valid is None or not config.patience):
         raise UsageError("asgd averages once validation rests: give a text to validate on, and a --patience")
     taught_by = None if teacher is None else _teacher(teacher, tokenizer, config)
@@ -125,7 +126,7 @@ def train(
             log=log,
             initial=initial,
             teacher=taught_by,
-            checkpoints=checkpoints if every else None,
+            checkpoints=checkpoints if every or resume else None,
             facts={"config": asdict(config), "texts": texts},
         )
         if saved is not None:
@@ -242,10 +243,8 @@ def _fingerprint(
 ) -> str:
     """Tell apart what there is to learn from, and to begin from."""
     digest = hashlib.sha256(str(vocab_size).encode())
-    if initial is not None:
-        digest.update(tensors.digest(initial.arrays()).encode())
-    if teacher is not None:
-        digest.update(teacher.signature().encode())
+    for model in (initial, teacher):
+        digest.update(b"-" if model is None else tensors.digest(model.arrays()).encode())
     for array in (ids, valid):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

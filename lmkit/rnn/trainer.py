@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from lmkit.checkpoints import Arrays, Checkpoints
 from lmkit.config import RnnConfig
 from lmkit.errors import DivergedError, ResourceError, UsageError
 from lmkit.interrupts import finished_first
@@ -24,14 +25,13 @@ from lmkit.nn.averaging import WeightAverage
 from lmkit.nn.gradients import share_inside
 from lmkit.nn.optim import warmup_cosine
 from lmkit.rnn.batches import Reader
-from lmkit.rnn.checkpoint import Arrays, Checkpoints
 from lmkit.rnn.distributed import World
 from lmkit.rnn.fit import judged
 from lmkit.rnn.learner import Learner, Step
 from lmkit.rnn.noise import noise_share
 from lmkit.rnn.points import as_line, over_steps
 from lmkit.rnn.schedule import Schedule
-from lmkit.rnn.snapshot import restore, restore_all, take, take_all
+from lmkit.rnn.snapshot import restore, restore_all, take, take_all, turn_back
 from lmkit.rnn.validation import FEWEST_TOKENS, Validation, cross_entropy, measured_share, next_mark, part_of
 
 _COOLING_SHARE = 0.3  # of the time spent, for bringing the rate down once validation has stopped falling
@@ -233,13 +233,18 @@ class Trainer:
         self.bad_steps, self.steps = 0, [step for step in self.steps if not step.finite]
 
     def _give_up(self, found: str) -> NoReturn:
-        """Leave the last good weights for a training at a lower rate to go on from, if anything has been learnt."""
+        """Leave the training as it was with the last good weights, to be gone on with at a lower rate."""
         self._restore_good()
-        self.rescues, self.learner.scale = 0, 1.0
+        turn_back(self, self.good[1])
+        self.entries = [entry for entry in self.entries if entry["step"] <= self.schedule.step]
+        self.rescues, self.waited, self.steps = 0, 0, []
+        self.mark, self.learner.scale = next_mark(self.schedule.progress), 1.0
         if self.checkpoints is not None and self.world.rank == 0:
-            if self.reader.position > 0.0 or (self.resumed and self.checkpoints.count):
+            if self.checkpoints.count == 0 and self.resumed:
+                pass  # what it went on from is still there
+            elif self.resumed or self.reader.position > 0.0:
                 self.write_checkpoint()
-            elif not self.resumed:  # else what it went on from is still there, for another rate
+            else:  # nothing has been learnt
                 self.checkpoints.remove()
         raise DivergedError(self._advice(found))
 
@@ -327,6 +332,8 @@ class Trainer:
                     f"{self.reader.position:.3g} passes and {self.schedule.elapsed:.0f} s are over, and no more are "
                     "asked for: give more with --epochs or --budget, or leave both out to go on as it was begun"
                 )
+        if facts["config"]["learning_rate"] != self.config.learning_rate:
+            self.rescues, self.learner.scale = 0, 1.0  # what is asked for now
         for entry in facts["entries"]:
             if "valid_loss" in entry and entry["valid_loss"] is None:
                 entry["valid_loss"] = math.inf

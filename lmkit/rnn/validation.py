@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lmkit.checkpoints import Arrays
 from lmkit.nn.sampled_softmax import SampledSoftmax
 from lmkit.nn.saving import load_arrays, state_arrays
 from lmkit.rnn.batches import streams, windows
-from lmkit.rnn.checkpoint import Arrays
 from lmkit.rnn.distributed import World
 from lmkit.rnn.network import Network
 from lmkit.tensors import prefixed, under

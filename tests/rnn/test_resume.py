@@ -24,10 +24,10 @@ import torch
 
 import lmkit
 from lmkit.bundle import read_config
+from lmkit.checkpoints import Checkpoints
 from lmkit.errors import DivergedError, ModelFormatError, ResourceError, Stopped, UsageError
 from lmkit.nn.clip import clip_grad_norm
 from lmkit.nn.precision import Precision
-from lmkit.rnn.checkpoint import Checkpoints
 from lmkit.rnn.trainer import Trainer
 from lmkit.rnn.validation import Validation
 from tests.rnn.conftest import TEXT
@@ -139,9 +139,8 @@ def test_a_training_that_is_killed_ends_with_the_same_weights(texts: Path, tmp_p
         time.sleep(rng.random() * 0.1)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(
-        [*command, "-o", tmp_path / "killed", "--resume"], cwd=texts, check=True, capture_output=True
-    )
+    how = "--resume" if place.exists() else "--force"
+    subprocess.run([*command, "-o", tmp_path / "killed", how], cwd=texts, check=True, capture_output=True)
     one, other = (lmkit.load(tmp_path / name) for name in ("whole", "killed"))
     assert same(one, other)
 
@@ -210,6 +209,39 @@ def test_another_model_to_begin_from_is_no_resumption(texts: Path, tmp_path: Pat
     train(texts, tmp_path / "new", init_from=tmp_path / "0", resume=True)
 
 
+def test_another_teacher_is_no_resumption(texts: Path, tmp_path: Path) -> None:
+    one, other = (
+        lmkit.train(texts / "train.txt", order=3, holdout=0, discount_fallback=discounts)
+        for discounts in ((0.5, 1.0, 1.5), (0.1, 0.2, 0.3))
+    )
+    with stopped(after=9):
+        train(texts, tmp_path / "new", teacher=one)
+    with pytest.raises(UsageError, match="another teacher"):
+        train(texts, tmp_path / "new", teacher=other, resume=True)
+
+
+def test_a_number_of_passes_takes_the_place_of_a_time(texts: Path, tmp_path: Path) -> None:
+    budget: dict[str, Any] = {**OPTIONS, "epochs": None, "budget": "1h"}
+    with stopped(after=9):
+        lmkit.train(texts / "train.txt", holdout=0, output=tmp_path / "model", **budget)
+    lmkit.train(
+        texts / "train.txt", holdout=0, output=tmp_path / "model", resume=True, epochs=1, backend="rnn"
+    )
+    assert points(tmp_path / "model")[-1]["epoch"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_resumption_that_writes_no_checkpoints_writes_one_when_it_is_stopped(
+    texts: Path, tmp_path: Path
+) -> None:
+    whole = train(texts, tmp_path / "whole")
+    for more in ({}, {"resume": True, "checkpoint": "0"}):
+        with stopped(after=19):
+            train(texts, tmp_path / "model", **more)
+    (state,) = (tmp_path / "model.checkpoint").glob("state-*")
+    assert json.loads((state / "state.json").read_text())["schedule"]["step"] == 38
+    assert same(train(texts, tmp_path / "model", resume=True), whole)
+
+
 def test_what_is_asked_for_holds_though_it_is_the_usual(texts: Path, tmp_path: Path) -> None:
     options = {name: value for name, value in OPTIONS.items() if name not in ("epochs", "threads")}
     with stopped(after=9):
@@ -255,21 +287,22 @@ def test_less_time_than_is_over_is_refused_and_loses_nothing(texts: Path, broken
 
 def test_where_there_is_no_checkpoint_it_is_said_why(texts: Path, tmp_path: Path, broken: Path) -> None:
     train(texts, tmp_path / "done", epochs=1)
-    with pytest.raises(UsageError, match="done keeps none"):
-        train(texts, tmp_path / "done", resume=True)
     (step,) = broken.with_name("broken.checkpoint").glob("state-*")
     step.rename(step.with_name(f".{step.name}.tmp-1"))
-    with pytest.raises(UsageError, match=r"before its first one was whole.*--force"):
-        train(texts, broken, resume=True)
+    for name in ("done", "broken"):
+        with pytest.raises(UsageError, match="done keeps none, nor has one that broke off before its first"):
+            train(texts, tmp_path / name, resume=True)
+    train(texts, broken, epochs=1)
+    assert not step.parent.exists()
 
 
-def test_a_folder_of_something_else_is_not_written_to(texts: Path, tmp_path: Path) -> None:
-    place = tmp_path / "model.checkpoint"
-    place.mkdir()
+def test_what_is_not_ours_stays_beside_the_checkpoints(texts: Path, broken: Path) -> None:
+    place = broken.with_name("broken.checkpoint")
     (place / "thesis.tex").write_text("all of it")
-    with pytest.raises(UsageError, match="holds something else"):
-        train(texts, tmp_path / "model", force=True)
-    assert (place / "thesis.tex").read_text() == "all of it"
+    shutil.copytree(next(place.glob("state-*")), place / "2024")
+    train(texts, broken, resume=True)
+    train(texts, broken, force=True)
+    assert sorted(path.name for path in place.iterdir()) == ["2024", "thesis.tex"]
 
 
 def test_what_a_kill_leaves_half_written_is_neither_read_nor_kept(tmp_path: Path) -> None:
@@ -320,13 +353,14 @@ def test_a_divergence_that_is_found_at_the_end_leaves_no_checkpoint(
     assert [path.name for path in tmp_path.iterdir()] == ["texts"]
 
 
+@pytest.mark.parametrize("after", [9, 59])
 @pytest.mark.parametrize("checkpoint", ["1h", "0.001s"])
-def test_a_resumption_that_diverges_at_once_can_be_resumed_at_another_rate(
-    texts: Path, tmp_path: Path, checkpoint: str
+def test_a_resumption_that_diverges_can_be_resumed_at_another_rate(
+    texts: Path, tmp_path: Path, checkpoint: str, after: int
 ) -> None:
-    whole = train(texts, tmp_path / "whole")
-    with stopped(after=9):
-        train(texts, tmp_path / "model")
+    whole = train(texts, tmp_path / "whole", patience=0)
+    with stopped(after=after):
+        train(texts, tmp_path / "model", patience=0)
     often: dict[str, Any] = {"checkpoint": checkpoint, "resume": True}
     with pytest.raises(DivergedError):
         train(texts, tmp_path / "model", **often, learning_rate=1000.0, grad_clip=0.0)
@@ -334,6 +368,24 @@ def test_a_resumption_that_diverges_at_once_can_be_resumed_at_another_rate(
         assert same(train(texts, tmp_path / "model", resume=True), whole)
     else:
         train(texts, tmp_path / "model", resume=True, learning_rate=0.01, grad_clip=1.0)
+        assert points(tmp_path / "model")[-1]["epoch"] > 11
+
+
+def test_a_training_that_diverges_at_its_end_is_gone_on_with_from_before(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    alone: dict[str, Any] = {**OPTIONS, "holdout": 0, "output": tmp_path / "model", "report": said.append}
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_training_loss", lambda self: math.inf)
+        with pytest.raises(DivergedError, match="inf nats"):
+            lmkit.train(texts / "train.txt", **alone)
+    said.clear()
+    lmkit.train(texts / "train.txt", **alone, resume=True, learning_rate=0.001)
+    assert any("100%" in line for line in said)
+    steps = [point["step"] for point in points(tmp_path / "model")]
+    assert all(before < after for before, after in itertools.pairwise(steps))
+    assert points(tmp_path / "model")[-1]["epoch"] == pytest.approx(12, abs=0.1)
 
 
 def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights(
@@ -440,7 +492,7 @@ def test_a_disk_that_takes_no_checkpoint_costs_nothing_but_the_checkpoint(
 
     said: list[str] = []
     whole = train(texts, tmp_path / "whole")
-    monkeypatch.setattr("lmkit.rnn.checkpoint.write_tensors", full)
+    monkeypatch.setattr("lmkit.checkpoints.write_tensors", full)
     model = train(texts, tmp_path / "model", report=said.append)
     assert same(whole, model)
     assert any("no checkpoint was written" in line and "disk is full" in line for line in said)

@@ -9,8 +9,10 @@ at, one of them can be gone on from. A training that ends well takes the folder 
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,14 @@ import numpy as np
 
 from lmkit.errors import ModelFormatError, UsageError
 from lmkit.files import disk_error
-from lmkit.folders import atomic_folder, check_folder, remove_folder
+from lmkit.folders import atomic_folder, check_folder
 from lmkit.json_text import read_json, write_json
 from lmkit.tensors import read_tensors, write_tensors
 
 Arrays = dict[str, np.ndarray]
 _FORMAT = 4
 _NAME = "state-"  # and a number: one more than that of the one before
+_OURS = re.compile(rf"{_NAME}\d+|\.{_NAME}\d+\..*")
 _STATE, _TENSORS = "state.json", "model.safetensors"
 
 
@@ -32,20 +35,12 @@ class Checkpoints:
     """The checkpoints of one training, and when the next one is due.
 
     Attributes:
-        folder: Where they are.
+        folder: Where they are. Whatever else is there stays.
         every: Seconds between them.
-        count: How many were written by this one.
-
-    Raises:
-        UsageError: what is in the folder are no checkpoints.
+        count: How many were written by this object.
     """
 
     def __init__(self, folder: Path, *, every: float = math.inf) -> None:
-        if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
-            raise UsageError(
-                f"{folder}: holds something else than checkpoints, which it is the place for; move it, or give another "
-                "place with -o"
-            )
         self.folder = folder
         self.every = every
         self.count = 0
@@ -66,12 +61,12 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.folder) from error
-        new = self.folder / f"{_NAME}{max(map(_number, self._whole()), default=0) + 1}"
+        new = self.folder / f"{_NAME}{max(map(_number, self.whole()), default=0) + 1}"
         with atomic_folder(new) as folder:
             write_tensors(folder / _TENSORS, arrays)
             write_json(folder / _STATE, {"format": _FORMAT, **facts})
         self.count += 1
-        for other in self.folder.iterdir():  # what a kill left half-written, too
+        for other in self._all():  # what a kill left half-written, too
             if other != new:
                 shutil.rmtree(other, ignore_errors=True)
 
@@ -82,16 +77,11 @@ class Checkpoints:
             UsageError: there is none.
             ModelFormatError: what there is is damaged, or of another version.
         """
-        if not self.folder.exists():
-            raise UsageError(
-                f"{self.folder}: there is no checkpoint to resume from (a training that is done keeps none); train "
-                "without --resume"
-            )
-        found = self._whole()
+        found = self.whole()
         if not found:
             raise UsageError(
-                f"{self.folder}: there is no checkpoint to resume from: the training broke off before its first one "
-                "was whole; begin anew with --force"
+                f"{self.folder}: there is no checkpoint to resume from (a training that is done keeps none, nor has "
+                "one that broke off before its first); train without --resume"
             )
         error: ModelFormatError | None = None
         for place in reversed(found):
@@ -110,20 +100,23 @@ class Checkpoints:
         raise error
 
     def remove(self) -> None:
-        """Take the folder away."""
-        remove_folder(self.folder)
+        """Take them away, each at once: whatever moment the power fails at, what is there is whole."""
+        for path in self._all():
+            going = path if path.name.startswith(".") else path.with_name(f".{path.name}.old")
+            with suppress(OSError):  # what cannot be taken away may stay
+                path.rename(going)
+            shutil.rmtree(going, ignore_errors=True)
+        with suppress(OSError):  # something else is there, or nothing at all
+            self.folder.rmdir()
 
-    def _whole(self) -> list[Path]:
+    def whole(self) -> list[Path]:
         """Give those that were written to their end, the last one last."""
-        return sorted((path for path in self.folder.glob(f"{_NAME}*") if _number(path)), key=_number)
+        return sorted((path for path in self._all() if not path.name.startswith(".")), key=_number)
 
-
-def _is_ours(path: Path) -> bool:
-    """Tell whether something is a checkpoint, or was on the way to be one."""
-    return _number(path) > 0 or path.name.startswith(f".{_NAME}")
+    def _all(self) -> list[Path]:
+        """Give all of them, and before them what was on the way to be one, or to be gone."""
+        return sorted(path for path in self.folder.glob("*") if _OURS.fullmatch(path.name))
 
 
 def _number(checkpoint: Path) -> int:
-    """Give which one of its training a checkpoint is, from 1; 0 for what is none."""
-    number = checkpoint.name.removeprefix(_NAME)
-    return int(number) if number.isdecimal() else 0
+    return int(checkpoint.name.removeprefix(_NAME))
