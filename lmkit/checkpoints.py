@@ -115,7 +115,7 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         """Give all of them, and before them what was on the way to be one, or to be gone."""
-        return sorted(path for path in self.folder.glob("*") if _OURS.fullmatch(path.name))
+        return sorted(path for path in self.folder.glob("*") if _OURS.fullmatch(path.name) and path.is_dir())
 
 
 def _number(checkpoint: Path) -> int:
