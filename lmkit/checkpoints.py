@@ -77,6 +77,14 @@ class Checkpoints:
             UsageError: there is none.
             ModelFormatError: what there is is damaged, or of another version.
         """
+        place, facts = self._last()
+        return {name: np.array(array) for name, array in read_tensors(place / _TENSORS).items()}, facts
+
+    def facts(self) -> dict[str, Any]:
+        """Read what `read` would, but for the arrays."""
+        return self._last()[1]
+
+    def _last(self) -> tuple[Path, dict[str, Any]]:
         found = self.whole()
         if not found:
             raise UsageError(
@@ -95,7 +103,7 @@ class Checkpoints:
                 raise ModelFormatError(
                     f"{place / _STATE}: is no checkpoint of this version of lmkit; train anew"
                 )
-            return {name: np.array(array) for name, array in read_tensors(place / _TENSORS).items()}, facts
+            return place, facts
         assert error is not None
         raise error
 

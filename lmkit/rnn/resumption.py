@@ -37,7 +37,7 @@ def resumed(config: RnnConfig, *, folder: Path, given: Collection[str]) -> RnnCo
         UsageError: there is no checkpoint, or another training was asked for.
         ModelFormatError: the checkpoint is damaged, or of another version.
     """
-    before = RnnConfig(**Checkpoints(folder).read()[1]["config"])
+    before = RnnConfig(**Checkpoints(folder).facts()["config"])
     for f in fields(RnnConfig):
         asked, was = getattr(config, f.name), getattr(before, f.name)
         if f.name in given and f.name not in _MAY_CHANGE and asked not in (*_OPEN, was):

@@ -67,7 +67,8 @@ def train(
         Stopped: the user or the system ended it; it carries the model.
     """
     began = time.monotonic()
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
+    every = checkpoint_interval(config)
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint, every=every or math.inf)
     saved = checkpoints.read() if checkpoints is not None and resume else None
     vocab_size = len(tokenizer.vocab)
     texts = _fingerprint(ids, valid, vocab_size, initial, teacher)
@@ -78,9 +79,6 @@ def train(
         )
     if saved is None and initial is not None:
         config = settled(config, initial=initial)
-    every = checkpoint_interval(config)
-    if checkpoints is not None:
-        checkpoints.every = every or math.inf
     if config.averaging == "asgd" and (valid is None or not config.patience):
         raise UsageError("asgd averages once validation rests: give a text to validate on, and a --patience")
     taught_by = None if teacher is None else _teacher(teacher, tokenizer, config)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -388,18 +388,21 @@ def test_a_training_that_diverges_at_its_end_is_gone_on_with_from_before(
     assert points(tmp_path / "model")[-1]["epoch"] == pytest.approx(12, abs=0.1)
 
 
+def no_number_in(steps: range) -> Callable[[list[torch.Tensor], float], float]:
+    """Give a clipping of gradients that finds no finite norm in those steps, counted from 1."""
+    count = itertools.count(1)
+
+    def clip(parameters: list[torch.Tensor], max_norm: float) -> float:
+        return math.nan if next(count) in steps else clip_grad_norm(parameters, max_norm)
+
+    return clip
+
+
 def test_a_training_that_diverges_late_can_be_resumed_from_its_last_good_weights(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = 0
-
-    def late_nan(parameters: list[torch.Tensor], max_norm: float) -> float:
-        nonlocal calls
-        calls += 1
-        return clip_grad_norm(parameters, max_norm) if calls < 60 else math.nan
-
     with monkeypatch.context() as patch:
-        patch.setattr("lmkit.rnn.learner.clip_grad_norm", late_nan)
+        patch.setattr("lmkit.rnn.learner.clip_grad_norm", no_number_in(range(60, 10_000)))
         with pytest.raises(DivergedError, match="not been finite"):
             train(texts, tmp_path / "model")
     model = train(texts, tmp_path / "model", resume=True, learning_rate=0.001)
@@ -413,14 +416,7 @@ def test_a_training_that_is_made_longer_goes_back_to_what_was_sound(
 ) -> None:
     with stopped(after=59):
         train(texts, tmp_path / "model")
-    calls = 0
-
-    def nan_first(parameters: list[torch.Tensor], max_norm: float) -> float:
-        nonlocal calls
-        calls += 1
-        return clip_grad_norm(parameters, max_norm) if calls > 5 else math.nan
-
-    monkeypatch.setattr("lmkit.rnn.learner.clip_grad_norm", nan_first)
+    monkeypatch.setattr("lmkit.rnn.learner.clip_grad_norm", no_number_in(range(1, 6)))
     said: list[str] = []
     train(texts, tmp_path / "model", resume=True, epochs=15, report=said.append)
     assert any(RESCUE in line for line in said)
